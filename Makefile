@@ -1,0 +1,50 @@
+# The one test command is `make test`; the main job on real input is `make demo`.
+
+SHELL := /bin/bash
+CACHE := .cache
+MODELS := $(CACHE)/models
+CORPUS := $(CACHE)/corpus
+VENV := $(CACHE)/venv
+OUT := $(CACHE)/demo
+REALSYN := target/debug/realsyn
+
+.PHONY: test demo lint build models corpus python tools soak bench-quality clean-demo
+
+# Everything is built with one selection of packages, so that features are resolved once and nothing is built twice.
+build: tools
+	cargo build --workspace --bins
+
+demo: models corpus build
+	$(REALSYN) build -f manifests/examples/demo/build.yaml -f manifests/examples/demo/release.yaml \
+	    --source $(CORPUS)/pages --models $(MODELS) --out $(OUT)
+
+test: models python build
+	REALSYN_MODELS=$(abspath $(MODELS)) REALSYN_PYTHON=$(abspath $(VENV)/bin/python) cargo test --workspace
+
+lint:
+	cargo fmt --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+# Fifty kills instead of the ten of `make test`.
+soak: models build
+	REALSYN_MODELS=$(abspath $(MODELS)) REALSYN_KILLS=50 cargo test --workspace --test whole_build -- --nocapture killed
+
+models:
+	python3 scripts/fetch-models.py $(MODELS)
+
+corpus:
+	python3 scripts/fetch-corpus.py $(CORPUS)
+
+python: $(VENV)/.complete
+
+$(VENV)/.complete: scripts/requirements.txt
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements.txt
+	touch $@
+
+# A linker and a C compiler are all that Cargo does not bring itself.
+tools:
+	@command -v cc >/dev/null || (apt-get update -qq && apt-get install -y -qq gcc libc6-dev)
+
+clean-demo:
+	rm -rf $(OUT)

@@ -1,0 +1,46 @@
+//! The RealSyn API, group `realsyn.dev`, version `v1alpha1`: `RealSynBuild` and `RealSynRelease` with their defaults,
+//! profiles, validation and CRDs.
+//!
+//! The types are plain serde structs without any dependency on Kubernetes, so that the local run reads the very documents
+//! that `kubectl apply` takes.
+
+#![forbid(unsafe_code)]
+
+mod build;
+mod check;
+pub mod crd;
+mod execution;
+pub mod fields;
+mod models;
+mod parse;
+mod problem;
+mod profile;
+mod release;
+pub mod schema;
+mod source;
+mod stage;
+mod stages;
+mod status;
+mod storage;
+mod validate;
+pub mod yaml;
+
+pub use build::{Budget, BuildSpec, Metadata, Preview, Profile, RealSynBuild, SentencesFrom};
+pub use execution::{Device, Engine, Execution, Gpu, Quantity};
+pub use fields::{Class, release_settings, stage_settings};
+pub use models::{Dtype, ModelRef, Models};
+pub use parse::{Manifest, parse_manifests};
+pub use problem::Problem;
+pub use release::{
+    Balance, BuildRef, Destination, RealSynRelease, ReleaseFormat, ReleaseImage, ReleaseSpec, Similarity,
+    SimilarityMetric, TextSurface,
+};
+pub use source::{Fetch, FetchPolicy, Format, ImageMirror, ListRef, Source};
+pub use stage::{Stage, UnknownStage};
+pub use stages::*;
+pub use status::{BuildStatus, Condition, PinnedInventory, Pool, PoolRef, ReleaseStatus, StageState, StageStatus};
+pub use storage::{Credentials, Retain, Storage};
+pub use validate::{release_warnings, validate, validate_release, warnings};
+
+/// Group and version of the API.
+pub const API_VERSION: &str = "realsyn.dev/v1alpha1";

@@ -1,0 +1,17 @@
+//! End-to-end tests of whole builds, and what tests run against: a real S3 server in a process of its own, a proxy that
+//! injects faults, and the suite that every store passes.
+//!
+//! Crates whose tests need these name this one in `dev-dependencies`; so its own `dependencies` stay small, and what
+//! only whole builds need belongs in its `dev-dependencies`.
+
+#![forbid(unsafe_code)]
+
+mod conformance;
+mod faults;
+mod proxy;
+mod s3_server;
+
+pub use conformance::conformance;
+pub use faults::{Fault, Seeded, Seen};
+pub use proxy::FaultProxy;
+pub use s3_server::S3Server;

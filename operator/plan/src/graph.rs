@@ -1,0 +1,382 @@
+//! The stage graph: every step, how it is cut into shards, and what each shard reads.
+//!
+//! Steps stand in an order in which each reads only earlier ones, so walking the table once is a topological walk.
+
+use std::fmt;
+
+use realsyn_crds::Stage;
+
+/// A step of a stage, written `stage/step`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StepId {
+    /// The stage it belongs to.
+    pub stage: Stage,
+    /// Its name within the stage.
+    pub step: &'static str,
+}
+
+impl fmt::Display for StepId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.stage.name(), self.step)
+    }
+}
+
+/// Into how many pieces something is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// One per inventory shard: the home shards of images.
+    Home,
+    /// Ranges of ids: a power of two that follows from the inventory's bytes.
+    Ranges,
+    /// As many as the named step's seal counts under this name, for example `cells`.
+    Counted(StepId, &'static str),
+}
+
+/// How a step is cut into shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sharding {
+    /// A single shard, number 0.
+    One,
+    /// One shard per piece.
+    Each(Cut),
+    /// Runs of the named step's shards, cut by their bytes alone: the map side of a shuffle.
+    Groups(StepId),
+}
+
+/// What one shard reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Read {
+    /// The inventory's entry of the same number.
+    Source,
+    /// The named step's shard of the same number.
+    Shard(StepId),
+    /// All shards of the named step that belong to this group.
+    Group(StepId),
+    /// This partition of the named role, from every shard of the named step.
+    Partition(StepId, &'static str),
+    /// Everything that the named step sealed.
+    Whole(StepId),
+}
+
+impl Read {
+    /// The step that is read; `None` for the source.
+    pub fn step(&self) -> Option<StepId> {
+        match *self {
+            Self::Source => None,
+            Self::Shard(s) | Self::Group(s) | Self::Partition(s, _) | Self::Whole(s) => Some(s),
+        }
+    }
+}
+
+/// One step: one Job, or one round of the local run.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// Which step.
+    pub id: StepId,
+    /// Its shards.
+    pub sharding: Sharding,
+    /// What each shard reads.
+    pub reads: &'static [Read],
+    /// The shuffled roles it writes, and how each is cut.
+    pub shuffles: &'static [(&'static str, Cut)],
+}
+
+const fn id(stage: Stage, step: &'static str) -> StepId {
+    StepId { stage, step }
+}
+
+const fn step(
+    id: StepId,
+    sharding: Sharding,
+    reads: &'static [Read],
+    shuffles: &'static [(&'static str, Cut)],
+) -> Step {
+    Step { id, sharding, reads, shuffles }
+}
+
+/// Names of the steps, for those who read one.
+pub mod ids {
+    use super::{Stage, StepId, id};
+
+    #[doc = "`extract`"]
+    pub const DOCUMENTS: StepId = id(Stage::Documents, "extract");
+    #[doc = "`fetch`"]
+    pub const FETCH: StepId = id(Stage::Fetch, "fetch");
+    #[doc = "`decode`"]
+    pub const DECODE: StepId = id(Stage::ImageDecode, "decode");
+    #[doc = "`by-id`"]
+    pub const IMAGES_BY_ID: StepId = id(Stage::ImageDedupPerceptual, "by-id");
+    #[doc = "`exact`"]
+    pub const IMAGES_EXACT: StepId = id(Stage::ImageDedupPerceptual, "exact");
+    #[doc = "`verify`"]
+    pub const IMAGES_VERIFY: StepId = id(Stage::ImageDedupPerceptual, "verify");
+    #[doc = "`groups`"]
+    pub const IMAGES_GROUPS: StepId = id(Stage::ImageDedupPerceptual, "groups");
+    #[doc = "`filter`"]
+    pub const POLICY: StepId = id(Stage::ImagePolicy, "filter");
+    #[doc = "`split`"]
+    pub const SENTENCES: StepId = id(Stage::Sentences, "split");
+    #[doc = "`by-id`"]
+    pub const SENTENCES_BY_ID: StepId = id(Stage::SentenceDedupExact, "by-id");
+    #[doc = "`unique`"]
+    pub const UNIQUE: StepId = id(Stage::SentenceDedupExact, "unique");
+    #[doc = "`count`"]
+    pub const WORDS_COUNT: StepId = id(Stage::WordStats, "count");
+    #[doc = "`sum`"]
+    pub const WORDS_SUM: StepId = id(Stage::WordStats, "sum");
+    #[doc = "`freeze`"]
+    pub const WORDS_FREEZE: StepId = id(Stage::WordStats, "freeze");
+    #[doc = "`score`"]
+    pub const SCORE: StepId = id(Stage::SentenceScore, "score");
+    #[doc = "`bands`"]
+    pub const NEAR_BANDS: StepId = id(Stage::SentenceDedupNear, "bands");
+    #[doc = "`verify`"]
+    pub const NEAR_VERIFY: StepId = id(Stage::SentenceDedupNear, "verify");
+    #[doc = "`groups`"]
+    pub const NEAR_GROUPS: StepId = id(Stage::SentenceDedupNear, "groups");
+    #[doc = "`rows`"]
+    pub const ROWS: StepId = id(Stage::SentenceDedupNear, "rows");
+    #[doc = "`embed`"]
+    pub const SENTENCE_EMBED: StepId = id(Stage::SentenceEmbed, "embed");
+    #[doc = "`train`"]
+    pub const SENTENCE_TRAIN: StepId = id(Stage::SentenceCells, "train");
+    #[doc = "`assign`"]
+    pub const SENTENCE_ASSIGN: StepId = id(Stage::SentenceCells, "assign");
+    #[doc = "`pairs`"]
+    pub const SENTENCE_PAIRS: StepId = id(Stage::SentenceDedupSemantic, "pairs");
+    #[doc = "`merge`"]
+    pub const SENTENCE_MERGE: StepId = id(Stage::SentenceDedupSemantic, "merge");
+    #[doc = "`cluster`"]
+    pub const SENTENCE_CLUSTER: StepId = id(Stage::SentenceCluster, "cluster");
+    #[doc = "`embed`"]
+    pub const IMAGE_EMBED: StepId = id(Stage::ImageEmbed, "embed");
+    #[doc = "`train`"]
+    pub const IMAGE_TRAIN: StepId = id(Stage::ImageCells, "train");
+    #[doc = "`assign`"]
+    pub const IMAGE_ASSIGN: StepId = id(Stage::ImageCells, "assign");
+    #[doc = "`pairs`"]
+    pub const IMAGE_PAIRS: StepId = id(Stage::ImageDedupSemantic, "pairs");
+    #[doc = "`merge`"]
+    pub const IMAGE_MERGE: StepId = id(Stage::ImageDedupSemantic, "merge");
+    #[doc = "`cluster`"]
+    pub const IMAGE_CLUSTER: StepId = id(Stage::ImageCluster, "cluster");
+    #[doc = "`home`"]
+    pub const HOME: StepId = id(Stage::ImageCluster, "home");
+    #[doc = "`exact-sample`"]
+    pub const EXACT_SAMPLE: StepId = id(Stage::Retrieve, "exact-sample");
+    #[doc = "`calibrate`"]
+    pub const CALIBRATE: StepId = id(Stage::Retrieve, "calibrate");
+    #[doc = "`route`"]
+    pub const ROUTE: StepId = id(Stage::Retrieve, "route");
+    #[doc = "`search`"]
+    pub const SEARCH: StepId = id(Stage::Retrieve, "search");
+    #[doc = "`merge`"]
+    pub const CANDIDATES: StepId = id(Stage::Retrieve, "merge");
+    #[doc = "`count`"]
+    pub const NOUNS_COUNT: StepId = id(Stage::TagVocab, "count");
+    #[doc = "`sum`"]
+    pub const NOUNS_SUM: StepId = id(Stage::TagVocab, "sum");
+    #[doc = "`freeze`"]
+    pub const NOUNS_FREEZE: StepId = id(Stage::TagVocab, "freeze");
+    #[doc = "`caption`"]
+    pub const CAPTION: StepId = id(Stage::Caption, "caption");
+    #[doc = "`tag`"]
+    pub const TAG: StepId = id(Stage::Tag, "tag");
+    #[doc = "`generate`"]
+    pub const GENERATE: StepId = id(Stage::Generate, "generate");
+    #[doc = "`score`"]
+    pub const PAIR_SCORE: StepId = id(Stage::PairScore, "score");
+    #[doc = "`takedown`"]
+    pub const TAKEDOWN: StepId = id(Stage::Release, "takedown");
+    #[doc = "`pairs`"]
+    pub const PAIRS: StepId = id(Stage::Release, "pairs");
+    #[doc = "`select`"]
+    pub const SELECT: StepId = id(Stage::Release, "select");
+    #[doc = "`gather`"]
+    pub const GATHER: StepId = id(Stage::Release, "gather");
+    #[doc = "`pack`"]
+    pub const PACK: StepId = id(Stage::Release, "pack");
+    #[doc = "`publish`"]
+    pub const PUBLISH: StepId = id(Stage::Release, "publish");
+}
+
+use Cut::{Counted, Home, Ranges};
+use Read::{Group, Partition, Shard, Source, Whole};
+use Sharding::{Each, Groups, One};
+use ids::*;
+
+const SENTENCE_CELLS: Cut = Counted(SENTENCE_TRAIN, "cells");
+const IMAGE_CELLS: Cut = Counted(IMAGE_TRAIN, "cells");
+const RELEASE_SHARDS: Cut = Counted(SELECT, "shards");
+
+/// The steps of a build, in order. The inventory is not among them: it is listed, not computed.
+pub const BUILD: &[Step] = &[
+    step(DOCUMENTS, Each(Home), &[Source], &[]),
+    step(FETCH, Each(Home), &[Shard(DOCUMENTS)], &[]),
+    step(DECODE, Each(Home), &[Shard(FETCH)], &[]),
+    step(IMAGES_BY_ID, Groups(DECODE), &[Group(DECODE)], &[("images", Ranges)]),
+    step(IMAGES_EXACT, Each(Ranges), &[Partition(IMAGES_BY_ID, "images")], &[("home", Home), ("bands", Ranges)]),
+    step(IMAGES_VERIFY, Each(Ranges), &[Partition(IMAGES_EXACT, "bands")], &[]),
+    step(IMAGES_GROUPS, One, &[Whole(IMAGES_VERIFY)], &[("dropped", Home)]),
+    step(
+        POLICY,
+        Each(Home),
+        &[Shard(DECODE), Partition(IMAGES_EXACT, "home"), Partition(IMAGES_GROUPS, "dropped")],
+        &[],
+    ),
+    step(SENTENCES, Each(Home), &[Shard(DOCUMENTS)], &[]),
+    step(SENTENCES_BY_ID, Groups(SENTENCES), &[Group(SENTENCES)], &[("sentences", Ranges)]),
+    step(UNIQUE, Each(Ranges), &[Partition(SENTENCES_BY_ID, "sentences")], &[]),
+    step(WORDS_COUNT, Each(Ranges), &[Shard(UNIQUE)], &[("words", Ranges)]),
+    step(WORDS_SUM, Each(Ranges), &[Partition(WORDS_COUNT, "words")], &[]),
+    step(WORDS_FREEZE, One, &[Whole(WORDS_SUM)], &[]),
+    step(SCORE, Each(Ranges), &[Shard(UNIQUE), Whole(WORDS_FREEZE)], &[]),
+    step(NEAR_BANDS, Groups(UNIQUE), &[Group(UNIQUE), Group(SCORE)], &[("bands", Ranges)]),
+    step(NEAR_VERIFY, Each(Ranges), &[Partition(NEAR_BANDS, "bands")], &[]),
+    step(NEAR_GROUPS, One, &[Whole(NEAR_VERIFY)], &[("dropped", Ranges)]),
+    step(ROWS, Each(Ranges), &[Shard(UNIQUE), Shard(SCORE), Partition(NEAR_GROUPS, "dropped")], &[]),
+    step(SENTENCE_EMBED, Each(Ranges), &[Shard(ROWS)], &[]),
+    step(SENTENCE_TRAIN, One, &[Whole(SENTENCE_EMBED)], &[]),
+    step(
+        SENTENCE_ASSIGN,
+        Groups(SENTENCE_EMBED),
+        &[Group(SENTENCE_EMBED), Group(ROWS), Whole(SENTENCE_TRAIN)],
+        &[("rows", SENTENCE_CELLS)],
+    ),
+    step(SENTENCE_PAIRS, Each(SENTENCE_CELLS), &[Partition(SENTENCE_ASSIGN, "rows")], &[]),
+    step(SENTENCE_MERGE, One, &[Whole(SENTENCE_PAIRS)], &[("dropped", SENTENCE_CELLS)]),
+    step(
+        SENTENCE_CLUSTER,
+        Each(SENTENCE_CELLS),
+        &[Partition(SENTENCE_ASSIGN, "rows"), Shard(SENTENCE_PAIRS), Partition(SENTENCE_MERGE, "dropped")],
+        &[],
+    ),
+    step(IMAGE_EMBED, Each(Home), &[Shard(POLICY), Shard(DECODE)], &[]),
+    step(IMAGE_TRAIN, One, &[Whole(IMAGE_EMBED)], &[]),
+    step(IMAGE_ASSIGN, Groups(IMAGE_EMBED), &[Group(IMAGE_EMBED), Whole(IMAGE_TRAIN)], &[("rows", IMAGE_CELLS)]),
+    step(IMAGE_PAIRS, Each(IMAGE_CELLS), &[Partition(IMAGE_ASSIGN, "rows")], &[]),
+    step(IMAGE_MERGE, One, &[Whole(IMAGE_PAIRS)], &[("dropped", IMAGE_CELLS)]),
+    step(
+        IMAGE_CLUSTER,
+        Each(IMAGE_CELLS),
+        &[Partition(IMAGE_ASSIGN, "rows"), Shard(IMAGE_PAIRS), Partition(IMAGE_MERGE, "dropped")],
+        &[("home", Home)],
+    ),
+    step(HOME, Each(Home), &[Shard(IMAGE_EMBED), Partition(IMAGE_CLUSTER, "home")], &[]),
+    step(EXACT_SAMPLE, Each(SENTENCE_CELLS), &[Shard(SENTENCE_CLUSTER), Whole(HOME), Whole(SENTENCE_TRAIN)], &[]),
+    step(CALIBRATE, One, &[Whole(EXACT_SAMPLE)], &[]),
+    step(ROUTE, Groups(HOME), &[Group(HOME), Whole(SENTENCE_TRAIN), Whole(CALIBRATE)], &[("queries", SENTENCE_CELLS)]),
+    step(
+        SEARCH,
+        Each(SENTENCE_CELLS),
+        &[Partition(ROUTE, "queries"), Shard(SENTENCE_CLUSTER), Whole(CALIBRATE)],
+        &[("home", Home)],
+    ),
+    step(CANDIDATES, Each(Home), &[Shard(HOME), Partition(SEARCH, "home")], &[]),
+    step(NOUNS_COUNT, Each(Ranges), &[Shard(ROWS)], &[("words", Ranges)]),
+    step(NOUNS_SUM, Each(Ranges), &[Partition(NOUNS_COUNT, "words")], &[]),
+    step(NOUNS_FREEZE, One, &[Whole(NOUNS_SUM)], &[]),
+    step(CAPTION, Each(Home), &[Shard(HOME), Shard(DECODE)], &[]),
+    step(TAG, Each(Home), &[Shard(HOME), Shard(DECODE), Whole(NOUNS_FREEZE)], &[]),
+    step(GENERATE, Each(Home), &[Shard(CANDIDATES), Shard(CAPTION), Shard(TAG)], &[]),
+    step(PAIR_SCORE, Each(Home), &[Shard(HOME), Shard(GENERATE)], &[]),
+];
+
+/// The steps of a release, which read a build's.
+pub const RELEASE: &[Step] = &[
+    step(TAKEDOWN, Each(Ranges), &[Shard(UNIQUE)], &[]),
+    step(
+        PAIRS,
+        Each(Home),
+        &[
+            Shard(HOME),
+            Partition(IMAGES_EXACT, "home"),
+            Shard(POLICY),
+            Shard(CANDIDATES),
+            Shard(CAPTION),
+            Shard(TAG),
+            Shard(GENERATE),
+            Shard(PAIR_SCORE),
+            Whole(TAKEDOWN),
+        ],
+        &[],
+    ),
+    step(SELECT, One, &[Whole(PAIRS)], &[("selection", Home)]),
+    step(
+        GATHER,
+        Each(Home),
+        &[Shard(PAIRS), Shard(DECODE), Partition(SELECT, "selection")],
+        &[("rows", RELEASE_SHARDS)],
+    ),
+    step(PACK, Each(RELEASE_SHARDS), &[Partition(GATHER, "rows")], &[]),
+    step(PUBLISH, One, &[Whole(PACK), Whole(SELECT)], &[]),
+];
+
+/// The step with this id, from either table.
+pub fn find(id: StepId) -> &'static Step {
+    BUILD.iter().chain(RELEASE).find(|s| s.id == id).expect("every StepId constant stands in a table")
+}
+
+/// The stages that a stage reads, in graph order, without itself.
+pub fn stages_read(stage: Stage) -> Vec<Stage> {
+    let mut stages: Vec<Stage> = BUILD
+        .iter()
+        .chain(RELEASE)
+        .filter(|s| s.id.stage == stage)
+        .flat_map(|s| s.reads)
+        .filter_map(|r| r.step())
+        .map(|s| s.stage)
+        .filter(|s| *s != stage)
+        .collect();
+    stages.sort_by_key(|s| Stage::ALL.iter().position(|t| t == s));
+    stages.dedup();
+    stages
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> Vec<&'static Step> {
+        BUILD.iter().chain(RELEASE).collect()
+    }
+
+    #[test]
+    fn steps_read_only_earlier_ones_and_partitions_only_shuffled_roles() {
+        for (at, step) in all().iter().enumerate() {
+            for read in step.reads {
+                let Some(from) = read.step() else { continue };
+                let place = all().iter().position(|s| s.id == from).expect("read step is in the graph");
+                assert!(place < at, "{} reads {from}, which comes later", step.id);
+                if let Partition(_, role) = read {
+                    let shuffle = all()[place].shuffles.iter().find(|(r, _)| r == role);
+                    let (_, cut) = shuffle.unwrap_or_else(|| panic!("{from} does not shuffle {role}"));
+                    assert_eq!(step.sharding, Each(*cut), "{} is cut otherwise than {from}:{role}", step.id);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn shards_of_equal_number_belong_together() {
+        for step in all() {
+            for read in step.reads {
+                match *read {
+                    Shard(from) => assert_eq!(step.sharding, find(from).sharding, "{} reads {from}", step.id),
+                    Group(from) => {
+                        let Groups(cut_by) = step.sharding else { panic!("{} reads a group", step.id) };
+                        assert_eq!(find(cut_by).sharding, find(from).sharding, "{} reads {from}", step.id);
+                    }
+                    Source | Partition(..) | Whole(_) => {}
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_stage_but_the_inventory_has_a_step() {
+        for stage in Stage::ALL.iter().filter(|s| **s != Stage::Inventory) {
+            assert!(all().iter().any(|s| s.id.stage == *stage), "{} has no step", stage.name());
+        }
+    }
+}

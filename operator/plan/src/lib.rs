@@ -1,0 +1,28 @@
+//! What runs, in which order, under which digest, and why.
+//!
+//! Everything here is a pure function: no I/O, no clock, no async. The controller and the local run carry out the same
+//! plan, so they publish the same data.
+//!
+//! - [`graph`]: stages and steps, what each reads, how it is cut into shards
+//! - [`recipe`]: settings to recipe and stage digests
+//! - [`records`]: commit, seal, void, and the names under which they are stored
+//! - [`layout`]: the shards of a step and their keys, once its inputs are sealed
+//! - [`judge`]: sealed, to be sealed, to be run, or to be voided
+//! - [`why`]: which changed field makes which stage run again
+//! - [`cost`]: bytes to move and work to do
+
+#![forbid(unsafe_code)]
+
+pub mod cost;
+pub mod digest;
+pub mod graph;
+pub mod ids;
+pub mod judge;
+pub mod layout;
+pub mod recipe;
+pub mod records;
+pub mod why;
+
+pub use digest::Digest;
+pub use graph::{Step, StepId};
+pub use ids::Id;

@@ -1,0 +1,409 @@
+//! The records of the storage protocol: commit, seal, void; their names and their hashes.
+//!
+//! A name, once used, never stands for another content. Names of commits and seals end in a generation; a record that
+//! must no longer count is voided by a record beside it, and the first generation that is not void counts.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Digest, StepId};
+
+/// Counts by name: `in`, `out`, `dropped.<reason>`, and what else a step has to say.
+pub type Counts = BTreeMap<String, u64>;
+
+/// Publishes one shard of a step's output.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Commit {
+    /// The step, as `stage/step`.
+    pub step: String,
+    /// The stage's recipe.
+    pub recipe: Digest,
+    /// The shard's key; see [`crate::layout::ShardSpec`].
+    pub key: Digest,
+    /// Shard or partition number.
+    pub number: u32,
+    /// Generation, as in the record's name.
+    pub generation: u32,
+    /// Who wrote it; also part of its objects' names.
+    pub attempt: String,
+    /// What was published.
+    pub outcome: Outcome,
+    /// What it took. Never hashed into content.
+    #[serde(default)]
+    pub effort: Effort,
+}
+
+/// Data, or a reason why there is none.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Outcome {
+    /// The shard's output.
+    Data(Data),
+    /// The shard cannot be processed because of its data.
+    Rejected {
+        /// A short, stable reason.
+        reason: String,
+        /// The sentence for people.
+        detail: String,
+    },
+}
+
+/// The output of one shard.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Data {
+    /// Objects, sorted by role.
+    pub objects: Vec<Object>,
+    /// Counts by name.
+    #[serde(default)]
+    pub counts: Counts,
+    /// Histograms by name.
+    #[serde(default)]
+    pub histograms: BTreeMap<String, Histogram>,
+}
+
+/// One file of a shard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Object {
+    /// What the object is to its step: `sentences`, `vectors`, `media` …
+    pub role: String,
+    /// Its name below the root.
+    pub name: String,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// BLAKE3 of its bytes.
+    pub hash: Digest,
+    /// Rows, members or vectors in it.
+    pub rows: u64,
+    /// For a shuffled object: where each partition that has rows lies, in partition order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parts: Option<Vec<Part>>,
+}
+
+/// One partition inside a shuffled object: a complete file of its own at this byte range.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Part {
+    /// Partition number.
+    pub partition: u32,
+    /// First byte.
+    pub offset: u64,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// Rows in it.
+    pub rows: u64,
+    /// BLAKE3 of these bytes.
+    pub hash: Digest,
+}
+
+/// Counts in equal bins over `[low, high]`; what lies outside goes to the first and last bin.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Histogram {
+    /// Lower edge of the first bin.
+    pub low: f64,
+    /// Upper edge of the last bin.
+    pub high: f64,
+    /// Counts.
+    pub bins: Vec<u64>,
+}
+
+impl Histogram {
+    /// An empty histogram.
+    pub fn new(low: f64, high: f64, bins: usize) -> Self {
+        Self { low, high, bins: vec![0; bins] }
+    }
+
+    /// Counts one value; NaN is not counted.
+    pub fn add(&mut self, value: f64) {
+        if value.is_nan() {
+            return;
+        }
+        let n = self.bins.len();
+        let place = (value - self.low) / (self.high - self.low) * n as f64;
+        self.bins[(place.max(0.0) as usize).min(n - 1)] += 1;
+    }
+
+    /// Adds another histogram's counts. Histograms of one name have the same bins by construction; others are ignored.
+    pub fn merge(&mut self, other: &Self) {
+        if self.bins.len() == other.bins.len() {
+            self.bins.iter_mut().zip(&other.bins).for_each(|(a, b)| *a += b);
+        }
+    }
+}
+
+/// Time and volume spent; for reports and for the next plan's estimates.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Effort {
+    /// Wall-clock milliseconds.
+    pub millis: u64,
+    /// Bytes read from the store.
+    pub bytes_read: u64,
+    /// Bytes written to it.
+    pub bytes_written: u64,
+}
+
+impl Effort {
+    /// Adds another's figures.
+    pub fn add(&mut self, other: &Self) {
+        self.millis += other.millis;
+        self.bytes_read += other.bytes_read;
+        self.bytes_written += other.bytes_written;
+    }
+}
+
+impl Commit {
+    /// The hash of what was published: roles, bytes and counts; not names, attempts or times.
+    pub fn content(&self) -> Digest {
+        match &self.outcome {
+            Outcome::Rejected { reason, .. } => Digest::builder("rejected").part(reason).finish(),
+            Outcome::Data(data) => {
+                let mut b = Digest::builder("content");
+                for o in &data.objects {
+                    b = b.part(&o.role).digest(&o.hash).number(o.bytes).number(o.rows);
+                }
+                for (name, n) in &data.counts {
+                    b = b.part(name).number(*n);
+                }
+                b.finish()
+            }
+        }
+    }
+
+    /// The record's bytes, and the hash by which a seal names it.
+    pub fn encode(&self) -> (Vec<u8>, Digest) {
+        encode(self)
+    }
+
+    /// The data, or `None` when the shard was rejected.
+    pub fn data(&self) -> Option<&Data> {
+        match &self.outcome {
+            Outcome::Data(data) => Some(data),
+            Outcome::Rejected { .. } => None,
+        }
+    }
+
+    /// Bytes of all objects.
+    pub fn bytes(&self) -> u64 {
+        self.data().map_or(0, |d| d.objects.iter().map(|o| o.bytes).sum())
+    }
+}
+
+/// Publishes a step's whole output. Readers open only what a seal names.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Seal {
+    /// The step, as `stage/step`.
+    pub step: String,
+    /// The stage's digest.
+    pub stage_digest: Digest,
+    /// The stage's recipe, under which the commits lie.
+    pub recipe: Digest,
+    /// Generation, as in the record's name.
+    pub generation: u32,
+    /// The root of every seal that this one was made from.
+    pub made_from: BTreeMap<String, Digest>,
+    /// The shards, by number.
+    pub shards: Vec<SealedShard>,
+    /// For each shuffled role: one entry per partition.
+    #[serde(default)]
+    pub partitions: BTreeMap<String, Vec<PartitionTotal>>,
+    /// Sums of the commits' counts.
+    pub counts: Counts,
+    /// Sums of the commits' histograms.
+    #[serde(default)]
+    pub histograms: BTreeMap<String, Histogram>,
+    /// Rejected shards by reason.
+    #[serde(default)]
+    pub rejected: Counts,
+    /// What all attempts that counted took.
+    #[serde(default)]
+    pub effort: Effort,
+    /// The hash of shard numbers, content hashes and counts.
+    pub root: Digest,
+}
+
+/// One line of a seal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SealedShard {
+    /// Shard or partition number.
+    pub number: u32,
+    /// The commit's key.
+    pub key: Digest,
+    /// The commit's generation.
+    pub generation: u32,
+    /// Hash of the commit record's bytes.
+    pub commit: Digest,
+    /// Hash of what it publishes.
+    pub content: Digest,
+    /// Bytes of its objects.
+    pub bytes: u64,
+    /// Rows of its first object.
+    pub rows: u64,
+}
+
+/// A partition of a shuffled role, over all shards.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PartitionTotal {
+    /// Hash of the non-empty parts, in shard order.
+    pub hash: Digest,
+    /// Bytes of all parts.
+    pub bytes: u64,
+    /// Rows of all parts.
+    pub rows: u64,
+}
+
+/// A partition's hash, bytes and rows while its parts are summed.
+type OpenTotal = (crate::digest::Builder, u64, u64);
+
+impl Seal {
+    /// Makes the seal from the step's commits, one per shard in the order of their numbers.
+    ///
+    /// `partitions` gives, for each shuffled role, into how many partitions it is cut.
+    pub fn new(
+        step: StepId,
+        digests: (Digest, Digest),
+        generation: u32,
+        made_from: BTreeMap<String, Digest>,
+        commits: &[(Commit, Digest)],
+        partitions: &BTreeMap<String, u32>,
+    ) -> Self {
+        let (stage_digest, recipe) = digests;
+        let mut seal = Self {
+            step: step.to_string(),
+            stage_digest,
+            recipe,
+            generation,
+            made_from,
+            shards: Vec::with_capacity(commits.len()),
+            partitions: BTreeMap::new(),
+            counts: Counts::new(),
+            histograms: BTreeMap::new(),
+            rejected: Counts::new(),
+            effort: Effort::default(),
+            root: Digest([0; 32]),
+        };
+        let mut parts: BTreeMap<String, Vec<Option<OpenTotal>>> =
+            partitions.iter().map(|(role, n)| (role.clone(), (0..*n).map(|_| None).collect())).collect();
+        let mut root = Digest::builder("root");
+        for (commit, record) in commits {
+            let content = commit.content();
+            root = root.number(u64::from(commit.number)).digest(&content);
+            seal.effort.add(&commit.effort);
+            let mut rows = 0;
+            match &commit.outcome {
+                Outcome::Rejected { reason, .. } => *seal.rejected.entry(reason.clone()).or_default() += 1,
+                Outcome::Data(data) => {
+                    rows = data.objects.first().map_or(0, |o| o.rows);
+                    for (name, n) in &data.counts {
+                        *seal.counts.entry(name.clone()).or_default() += n;
+                    }
+                    for (name, h) in &data.histograms {
+                        match seal.histograms.get_mut(name) {
+                            Some(sum) => sum.merge(h),
+                            None => _ = seal.histograms.insert(name.clone(), h.clone()),
+                        }
+                    }
+                    for object in &data.objects {
+                        let Some(slots) = parts.get_mut(&object.role) else { continue };
+                        for part in object.parts.iter().flatten() {
+                            let Some(slot) = slots.get_mut(part.partition as usize) else { continue };
+                            let (hash, bytes, rows) = slot.get_or_insert_with(|| (Digest::builder("partition"), 0, 0));
+                            hash.push(part.hash.0);
+                            *bytes += part.bytes;
+                            *rows += part.rows;
+                        }
+                    }
+                }
+            }
+            seal.shards.push(SealedShard {
+                number: commit.number,
+                key: commit.key,
+                generation: commit.generation,
+                commit: *record,
+                content,
+                bytes: commit.bytes(),
+                rows,
+            });
+        }
+        for (role, slots) in parts {
+            let totals = slots.into_iter().map(|slot| {
+                let (hash, bytes, rows) = slot.unwrap_or_else(|| (Digest::builder("partition"), 0, 0));
+                PartitionTotal { hash: hash.finish(), bytes, rows }
+            });
+            seal.partitions.insert(role, totals.collect());
+        }
+        seal.root = root.finish();
+        seal
+    }
+
+    /// The record's bytes and their hash.
+    pub fn encode(&self) -> (Vec<u8>, Digest) {
+        encode(self)
+    }
+
+    /// A sum of counts, zero when no commit has it.
+    pub fn count(&self, name: &str) -> u64 {
+        self.counts.get(name).copied().unwrap_or(0)
+    }
+
+    /// Bytes of all objects.
+    pub fn bytes(&self) -> u64 {
+        self.shards.iter().map(|s| s.bytes).sum()
+    }
+}
+
+fn encode<T: Serialize>(record: &T) -> (Vec<u8>, Digest) {
+    let bytes = serde_json::to_vec(record).expect("records have string keys and finite numbers");
+    let hash = Digest::of_bytes(&bytes);
+    (bytes, hash)
+}
+
+/// Where a commit lies.
+pub fn commit_name(step: StepId, recipe: &Digest, key: &Digest, generation: u32) -> String {
+    format!("{}/{key}.g{generation}.commit.json", commit_folder(step, recipe))
+}
+
+/// Where the void record of that commit lies.
+pub fn commit_void_name(step: StepId, recipe: &Digest, key: &Digest, generation: u32) -> String {
+    format!("{}/{key}.g{generation}.void", commit_folder(step, recipe))
+}
+
+/// The folder of a recipe's commits and objects.
+pub fn commit_folder(step: StepId, recipe: &Digest) -> String {
+    format!("{step}/{recipe}")
+}
+
+/// An object's name: unique to the attempt that writes it.
+pub fn object_name(step: StepId, recipe: &Digest, key: &Digest, attempt: &str, role: &str, suffix: &str) -> String {
+    format!("{}/{key}.{attempt}.{role}.{suffix}", commit_folder(step, recipe))
+}
+
+/// Where a seal lies.
+pub fn seal_name(step: StepId, stage_digest: &Digest, generation: u32) -> String {
+    format!("{step}/{stage_digest}.g{generation}.seal.json")
+}
+
+/// Where the void record of that seal lies.
+pub fn seal_void_name(step: StepId, stage_digest: &Digest, generation: u32) -> String {
+    format!("{step}/{stage_digest}.g{generation}.seal.void")
+}
+
+/// A name in a recipe's folder, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// A commit of this key and generation.
+    Commit(Digest, u32),
+    /// The void of a commit.
+    Void(Digest, u32),
+}
+
+/// Reads the last part of a name in a recipe's folder; objects and foreign files are `None`.
+pub fn parse_commit_name(file: &str) -> Option<Named> {
+    let (key, rest) = file.split_once(".g")?;
+    let key = key.parse().ok()?;
+    let (generation, kind) = rest.split_once('.')?;
+    let generation = generation.parse().ok()?;
+    match kind {
+        "commit.json" => Some(Named::Commit(key, generation)),
+        "void" => Some(Named::Void(key, generation)),
+        _ => None,
+    }
+}

@@ -1,0 +1,261 @@
+//! Reading and writing the records that decide which objects count.
+//!
+//! [`Ledger`] is the only code that writes commits, seals and voids. It never deletes a record and never re-uses a
+//! name; what it removes is its own attempt's objects after it lost.
+
+mod refs;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use realsyn_plan::judge::{Generations, Question, Verdict, judge_commits, judge_seal};
+use realsyn_plan::layout::{Inventory, layout, made_from, partitions};
+use realsyn_plan::records::{self, Commit, Named, Seal, SealedShard};
+use realsyn_plan::{Digest, Step, StepId};
+
+pub use refs::{Reference, owner_uid};
+
+use crate::store::{Settled, Store, StoreError, StoreExt};
+
+/// What can go wrong with records.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A record cannot be read.
+    #[error("the record {name} cannot be read ({why}); it was written by another version or damaged: `forget` it, or restore it")]
+    Unreadable {
+        /// The record.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Something that a seal names is not there, or is not what the seal says.
+    #[error("{what} of {step} shard {number} is {how}: the shard has to run again")]
+    Gone {
+        /// The step.
+        step: StepId,
+        /// The shard.
+        number: u32,
+        /// Commit or object.
+        what: String,
+        /// Missing, or other bytes.
+        how: &'static str,
+    },
+}
+
+/// How a commit ended.
+#[derive(Debug)]
+pub enum Committed {
+    /// This attempt's record counts.
+    Won,
+    /// Another attempt was first; this one's objects were removed.
+    Lost(Box<Commit>),
+}
+
+/// The records below one root.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    store: Arc<dyn Store>,
+}
+
+/// Everything about a step that its verdict depends on.
+pub struct StepState<'a> {
+    /// The step.
+    pub step: &'static Step,
+    /// Stage digest and recipe digest.
+    pub digests: (Digest, Digest),
+    /// The inventory.
+    pub inventory: &'a Inventory,
+    /// The seals of the steps before it.
+    pub seals: &'a realsyn_plan::layout::Seals,
+    /// The share of shards that may be rejected.
+    pub max_rejected_share: f64,
+}
+
+impl Ledger {
+    /// Records below the root of `store`.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store }
+    }
+
+    /// The store.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Judges a step; `None` while a step that it reads is not sealed. Writes seals and voids as the verdict asks, so
+    /// that what is returned is [`Verdict::Sealed`], [`Verdict::Run`] or [`Verdict::TooManyRejected`].
+    pub fn advance(&self, state: &StepState) -> Result<Option<Verdict>, LedgerError> {
+        loop {
+            match self.look(state)? {
+                Some(Verdict::VoidSeal(generation)) => {
+                    self.void(&records::seal_void_name(state.step.id, &state.digests.0, generation), "made from a seal that no longer counts")?;
+                }
+                Some(Verdict::Seal(seal)) => {
+                    // Another `advance` may have been first: whoever wrote it, ask again and read what counts.
+                    let (bytes, _) = seal.encode();
+                    let name = records::seal_name(state.step.id, &state.digests.0, seal.generation);
+                    self.store.put_new_settled(&name, &bytes)?;
+                }
+                verdict => return Ok(verdict),
+            }
+        }
+    }
+
+    /// Judges a step without writing anything.
+    pub fn look(&self, state: &StepState) -> Result<Option<Verdict>, LedgerError> {
+        let (step, digests) = (state.step, state.digests);
+        let Some(made_from) = made_from(step, state.seals) else { return Ok(None) };
+        let specs = layout(step, state.inventory, state.seals);
+        let partitions = partitions(step, state.inventory, state.seals);
+        let Some((specs, partitions)) = specs.zip(partitions) else { return Ok(None) };
+        let question = Question {
+            step: step.id,
+            digests,
+            specs: &specs,
+            made_from: &made_from,
+            partitions: &partitions,
+            max_rejected_share: state.max_rejected_share,
+        };
+        let seals = self.seals(step.id, &digests.0)?;
+        if let Some(verdict) = judge_seal(&question, &seals) {
+            return Ok(Some(verdict));
+        }
+        let wanted: BTreeSet<Digest> = specs.iter().map(|s| s.key).collect();
+        let commits = self.commits(step.id, &digests.1, &wanted)?;
+        Ok(Some(judge_commits(&question, seals.generation(), |key| commits.get(key))))
+    }
+
+    /// All generations of a step's seal.
+    pub fn seals(&self, step: StepId, stage_digest: &Digest) -> Result<Generations<Seal>, LedgerError> {
+        self.generations(&format!("{step}/{stage_digest}"), ".seal.json", ".seal.void")
+    }
+
+    /// All generations of an inventory, by [`realsyn_plan::recipe::inventory_digest`].
+    pub fn inventories(&self, name: &Digest) -> Result<Generations<Inventory>, LedgerError> {
+        self.generations(&format!("inventory/{name}"), ".json", ".void")
+    }
+
+    /// Writes an inventory as the next generation, voiding the one that counts; returns what counts afterwards.
+    pub fn write_inventory(&self, name: &Digest, inventory: &Inventory) -> Result<Inventory, LedgerError> {
+        let known = self.inventories(name)?;
+        let mut generation = known.generation();
+        if let Some(current) = known.current() {
+            if current == inventory {
+                return Ok(current.clone());
+            }
+            self.void(&format!("inventory/{name}.g{generation}.void"), "listed again")?;
+            generation += 1;
+        }
+        let bytes = serde_json::to_vec(inventory).expect("an inventory is plain data");
+        let record = format!("inventory/{name}.g{generation}.json");
+        match self.store.put_new_settled(&record, &bytes)? {
+            Settled::Ours => Ok(inventory.clone()),
+            Settled::Theirs(bytes) => parse(&record, &bytes),
+        }
+    }
+
+    fn generations<T: serde::de::DeserializeOwned>(
+        &self,
+        stem: &str,
+        record: &str,
+        void: &str,
+    ) -> Result<Generations<T>, LedgerError> {
+        let mut found = Generations::default();
+        for name in self.store.list_names(&format!("{stem}.g"))? {
+            let Some(rest) = name.strip_prefix(stem).and_then(|r| r.strip_prefix(".g")) else { continue };
+            if let Some(generation) = rest.strip_suffix(void).and_then(|g| g.parse().ok()) {
+                found.void.insert(generation);
+            } else if let Some(generation) = rest.strip_suffix(record).and_then(|g| g.parse().ok()) {
+                let bytes = self.store.get_required(&name)?;
+                found.records.insert(generation, parse(&name, &bytes)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The commits of the wanted keys in a recipe's folder, which also holds other corpora's.
+    pub fn commits(
+        &self,
+        step: StepId,
+        recipe: &Digest,
+        wanted: &BTreeSet<Digest>,
+    ) -> Result<HashMap<Digest, Generations<(Commit, Digest)>>, LedgerError> {
+        let folder = records::commit_folder(step, recipe) + "/";
+        let mut named = Vec::new();
+        self.store.list(&folder, &mut |entry| {
+            if let Some(file) = entry.name.strip_prefix(&folder)
+                && let Some(found) = records::parse_commit_name(file)
+            {
+                named.push(found);
+            }
+            ControlFlow::Continue(())
+        })?;
+        let mut commits: HashMap<Digest, Generations<(Commit, Digest)>> = HashMap::new();
+        for found in named {
+            match found {
+                Named::Void(key, generation) if wanted.contains(&key) => {
+                    commits.entry(key).or_default().void.insert(generation);
+                }
+                Named::Commit(key, generation) if wanted.contains(&key) => {
+                    let name = records::commit_name(step, recipe, &key, generation);
+                    let bytes = self.store.get_required(&name)?;
+                    let commit = (parse(&name, &bytes)?, Digest::of_bytes(&bytes));
+                    commits.entry(key).or_default().records.insert(generation, commit);
+                }
+                _ => {}
+            }
+        }
+        Ok(commits)
+    }
+
+    /// Publishes a shard whose objects are written. If another attempt was first, this one's objects are removed.
+    pub fn commit(&self, step: StepId, commit: &Commit) -> Result<Committed, LedgerError> {
+        let (bytes, _) = commit.encode();
+        let name = records::commit_name(step, &commit.recipe, &commit.key, commit.generation);
+        match self.store.put_new_settled(&name, &bytes)? {
+            Settled::Ours => Ok(Committed::Won),
+            Settled::Theirs(bytes) => {
+                let winner: Commit = parse(&name, &bytes)?;
+                for object in commit.data().iter().flat_map(|d| &d.objects) {
+                    self.store.delete(&object.name)?;
+                }
+                Ok(Committed::Lost(Box::new(winner)))
+            }
+        }
+    }
+
+    /// Reads a commit that a seal names, and checks that it is the one the seal saw.
+    pub fn sealed_commit(&self, step: StepId, recipe: &Digest, shard: &SealedShard) -> Result<Commit, LedgerError> {
+        let gone = |how| LedgerError::Gone { step, number: shard.number, what: "the commit".into(), how };
+        let name = records::commit_name(step, recipe, &shard.key, shard.generation);
+        let bytes = self.store.get(&name)?.ok_or_else(|| gone("missing"))?;
+        if Digest::of_bytes(&bytes) != shard.commit {
+            return Err(gone("not the one that was sealed"));
+        }
+        parse(&name, &bytes)
+    }
+
+    /// Voids a shard's commit, then its step's seal, written yet or not, so that the shard runs again.
+    pub fn forget(&self, step: StepId, seal: &Seal, number: u32, why: &str) -> Result<(), LedgerError> {
+        if let Some(shard) = seal.shards.iter().find(|s| s.number == number) {
+            self.void(&records::commit_void_name(step, &seal.recipe, &shard.key, shard.generation), why)?;
+        }
+        self.void(&records::seal_void_name(step, &seal.stage_digest, seal.generation), why)
+    }
+
+    fn void(&self, name: &str, why: &str) -> Result<(), LedgerError> {
+        let record = BTreeMap::from([("why", why)]);
+        self.store.put_new_settled(name, &serde_json::to_vec(&record).expect("plain data"))?;
+        Ok(())
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, LedgerError> {
+    serde_json::from_slice(bytes).map_err(|e| LedgerError::Unreadable { name: name.to_owned(), why: e.to_string() })
+}

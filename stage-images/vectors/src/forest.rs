@@ -1,0 +1,160 @@
+//! All pairs within a distance, as a spanning forest.
+
+use rayon::prelude::*;
+
+use crate::exact::dot_wide;
+use crate::kernel::{Kernel, TileFunction, screening_error};
+use crate::panels::{Block, PACKED_ROWS, Panels, pieces, query_blocks};
+use crate::rows::{Error, Rows};
+
+/// Blocks that run before their edges are reduced to a forest.
+const WAVE: usize = 32;
+/// Fewest edges that are worth a reduction.
+const FEW_EDGES: usize = 1 << 16;
+
+/// Two rows within the distance, `a < b`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Edge {
+    /// The lower row.
+    pub a: u32,
+    /// The higher row.
+    pub b: u32,
+    /// Cosine distance: 1 - the exact dot product, rounded to `f32` once, and 0 where rounding of the norms made it negative.
+    pub distance: f32,
+}
+
+/// The minimal spanning forest of all pairs of `rows` (`[n, d]`) whose cosine distance is below `max_distance` (above 0, at most
+/// 2; not squared), sorted by (distance, a, b).
+///
+/// Pairs are ordered by (exact distance, a, b), so that no two are equal and the forest is the only one: at most `n - 1` edges,
+/// the same connected groups as all pairs, and any cut at a smaller distance is right as well.
+///
+/// Never holds all pairs: edges are reduced to their forest whenever they are a few times the number of rows (an edge that is
+/// the largest of a cycle of some edges is in no minimal forest of more). Takes `O(n + 4096 d)` memory, `n^2 / 2` dot products.
+pub fn spanning_forest(
+    kernel: Kernel,
+    rows: Rows<'_>,
+    max_distance: f32,
+) -> Result<Vec<Edge>, Error> {
+    if !(max_distance > 0.0 && max_distance <= 2.0) {
+        let allowed = "above 0 and at most 2 (a cosine distance)";
+        return Err(Error::Setting {
+            name: "maxDistance",
+            value: f64::from(max_distance),
+            allowed,
+        });
+    }
+    let pairs = Pairs {
+        rows,
+        tile_function: kernel.tile_function(),
+        max_distance: f64::from(max_distance),
+    };
+    let mut forest: Vec<Pair> = Vec::new();
+    for packed in pieces(rows.len(), PACKED_ROWS) {
+        let panels = Panels::pack(rows, packed.clone());
+        // Each pair once: the block's row is the lower one.
+        for wave in query_blocks(packed.end).chunks(WAVE) {
+            let found: Vec<Vec<Pair>> = wave
+                .par_iter()
+                .map(|range| pairs.of(&Block::widen(rows, range.clone()), &panels))
+                .collect();
+            forest.extend(found.into_iter().flatten());
+            if forest.len() > FEW_EDGES.max(2 * rows.len()) {
+                reduce(&mut forest);
+            }
+        }
+    }
+    reduce(&mut forest);
+    let edge = |pair: Pair| Edge {
+        a: pair.a,
+        b: pair.b,
+        distance: pair.distance.max(0.0) as f32,
+    };
+    Ok(forest.into_iter().map(edge).collect())
+}
+
+/// An edge with its exact distance: `1 - dot` is a multiple of 2^-48 below 4, so nothing is rounded.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Pair {
+    a: u32,
+    b: u32,
+    distance: f64,
+}
+
+struct Pairs<'a> {
+    rows: Rows<'a>,
+    tile_function: TileFunction,
+    max_distance: f64,
+}
+
+impl Pairs<'_> {
+    /// Pairs of a block's rows with higher rows of the panels, reduced where they are many.
+    fn of(&self, block: &Block, panels: &Panels) -> Vec<Pair> {
+        let floor = 1.0 - self.max_distance - screening_error(self.rows.dim());
+        let lowest = block.range().start;
+        let mut found = Vec::new();
+        let mut wide = vec![0f32; self.rows.dim()];
+        block.score(
+            self.tile_function,
+            panels,
+            |columns| columns.end > lowest + 1,
+            |a, first, scores| {
+                for (offset, &score) in scores.iter().enumerate() {
+                    let b = first + offset;
+                    if f64::from(score) < floor || b <= a {
+                        continue;
+                    }
+                    self.rows.widen(b, &mut wide);
+                    let distance = 1.0 - dot_wide(block.query(a), &wide);
+                    if distance < self.max_distance {
+                        found.push(Pair {
+                            a: a as u32,
+                            b: b as u32,
+                            distance,
+                        });
+                    }
+                }
+                if found.len() > FEW_EDGES {
+                    reduce(&mut found);
+                }
+            },
+        );
+        found
+    }
+}
+
+/// Kruskal's algorithm: keeps the minimal forest of the edges given, in order.
+fn reduce(edges: &mut Vec<Pair>) {
+    edges.sort_unstable_by(|x, y| {
+        x.distance
+            .total_cmp(&y.distance)
+            .then((x.a, x.b).cmp(&(y.a, y.b)))
+    });
+    // Only rows that have an edge count, so that a small set of edges stays cheap in a large block.
+    let mut names: Vec<u32> = edges.iter().flat_map(|edge| [edge.a, edge.b]).collect();
+    names.sort_unstable();
+    names.dedup();
+    let place = |name: u32| names.partition_point(|&other| other < name) as u32;
+    let mut parent: Vec<u32> = (0..names.len() as u32).collect();
+    edges.retain(|edge| {
+        let (a, b) = (
+            root(&mut parent, place(edge.a)),
+            root(&mut parent, place(edge.b)),
+        );
+        parent[a.max(b) as usize] = a.min(b);
+        a != b
+    });
+}
+
+fn root(parent: &mut [u32], mut node: u32) -> u32 {
+    while parent[node as usize] != node {
+        let above = parent[parent[node as usize] as usize];
+        parent[node as usize] = above;
+        node = above;
+    }
+    node
+}
+
+#[cfg(test)]
+#[path = "forest_tests.rs"]
+mod tests;

@@ -1,0 +1,167 @@
+//! `realsyn build`: the local executor of the plan.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::bail;
+use realsyn_crds::Stage;
+use realsyn_dataset::protocol::StepState;
+use realsyn_plan::Step;
+use realsyn_plan::graph::{BUILD, RELEASE, ids};
+use realsyn_plan::judge::Verdict;
+
+use crate::progress::seconds;
+use crate::report;
+use crate::run::{Execution, Progress, Run, StepEnd, run_step};
+use crate::session::{Locations, Session};
+use crate::stages::publish::ReleaseManifest;
+
+/// How often lost objects may be healed before the store is called broken.
+const MAX_HEALS: usize = 100;
+
+/// Runs a build and its releases.
+#[derive(Debug, clap::Args)]
+pub struct BuildArgs {
+    /// Where things are
+    #[command(flatten)]
+    pub at: Locations,
+    /// Shards computed at once [default: one per core]
+    #[arg(long, value_name = "N")]
+    pub jobs: Option<usize>,
+    /// List the source again: new and changed files are taken in
+    #[arg(long)]
+    pub list: bool,
+    /// Write no report
+    #[arg(long)]
+    pub no_report: bool,
+}
+
+/// What a build did.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Shards that ran.
+    pub shards: u64,
+    /// The manifest of each release, by name.
+    pub releases: Vec<(String, ReleaseManifest)>,
+    /// Where the report lies, if one was written.
+    pub report: Option<String>,
+}
+
+/// Runs everything that is not sealed, and prints what came of it.
+pub fn build(args: &BuildArgs, progress: &dyn Progress, how: &Execution) -> anyhow::Result<Outcome> {
+    let started = Instant::now();
+    let session = Session::open(&args.at)?;
+    session.check_store()?;
+    let (inventory, listed) = session.inventory(args.list)?;
+    if listed {
+        let files: usize = inventory.shards.iter().map(|s| s.files.len()).sum();
+        println!("listed {files} files ({}) as {} shards", report::bytes(inventory.bytes()), inventory.shards.len());
+    }
+    let mut outcome = Outcome::default();
+    let releases = &session.manifests.releases;
+    let mut run = session.run(inventory.clone(), None)?;
+    session.refer(&run)?;
+    outcome.shards += run_all(&mut run, BUILD, how, progress)?;
+    for release in releases {
+        let mut of_release = session.run(inventory.clone(), Some(release))?;
+        session.refer(&of_release)?;
+        of_release.seals = run.seals.clone();
+        std::mem::swap(&mut of_release.models, &mut run.models);
+        outcome.shards += run_all(&mut of_release, BUILD, how, progress)?;
+        outcome.shards += run_all(&mut of_release, RELEASE, how, progress)?;
+        let manifest = ReleaseManifest::read(&of_release)?;
+        outcome.releases.push((release.metadata.name.clone(), manifest));
+        std::mem::swap(&mut of_release.models, &mut run.models);
+        if release.metadata.name == releases[releases.len() - 1].metadata.name {
+            run = of_release;
+        }
+    }
+    let place = format!("{}/report.html", args.at.out.trim_end_matches('/'));
+    if !args.no_report && (outcome.shards > 0 || run.store().size("report.html")?.is_none()) {
+        run.store().put("report.html", report::html(&run)?.as_bytes())?;
+    }
+    outcome.report = (!args.no_report).then_some(place);
+    print_outcome(&outcome, &run, started);
+    Ok(outcome)
+}
+
+fn print_outcome(outcome: &Outcome, run: &Run, started: Instant) {
+    if outcome.shards == 0 {
+        println!("nothing to run: every step is sealed");
+    } else {
+        println!("{} shards in {}", outcome.shards, seconds(started.elapsed()));
+    }
+    for (name, manifest) in &outcome.releases {
+        println!("release  {name}: {} pairs", manifest.pairs);
+        println!("digest   {}", manifest.digest);
+        println!("data     {}", manifest.uri);
+    }
+    if outcome.releases.is_empty() {
+        println!("pairs    {}", run.seals.get(&ids::PAIR_SCORE).map_or(0, |s| s.count("out")));
+    }
+    if let Some(report) = &outcome.report {
+        println!("report   {report}");
+    }
+}
+
+/// Brings every step of a table to its seal, in order. Returns how many shards ran.
+///
+/// # Errors
+/// As [`run_step`]; and a store that loses objects again and again.
+pub fn run_all(run: &mut Run, steps: &'static [Step], how: &Execution, progress: &dyn Progress) -> anyhow::Result<u64> {
+    let mut ran = 0;
+    let mut checked = false;
+    'again: for _ in 0..MAX_HEALS {
+        for step in steps {
+            if !checked && step.id.stage != Stage::Release && !is_sealed(run, step)? {
+                // A missing model is better known before the first stage than after hours of decoding.
+                run.models.check()?;
+                checked = true;
+            }
+            match run_step(run, step, how, progress)? {
+                StepEnd::Sealed(n) => ran += n,
+                StepEnd::Healed => continue 'again,
+            }
+            if run.build.stop_after == Some(step.id.stage) && last_of_stage(steps, step) {
+                println!("stopped after {}, as spec.stopAfter says", step.id.stage.name());
+                return Ok(ran);
+            }
+        }
+        return Ok(ran);
+    }
+    bail!("objects were lost {MAX_HEALS} times in this run: something removes them from {}", run.store().describe())
+}
+
+fn is_sealed(run: &Run, step: &'static Step) -> anyhow::Result<bool> {
+    Ok(matches!(run.ledger.look(&state(run, step))?, Some(Verdict::Sealed(_))))
+}
+
+fn last_of_stage(steps: &[Step], step: &Step) -> bool {
+    steps.iter().rfind(|s| s.id.stage == step.id.stage).is_some_and(|s| s.id == step.id)
+}
+
+/// Everything that a step's verdict depends on.
+pub fn state<'a>(run: &'a Run, step: &'static Step) -> StepState<'a> {
+    StepState {
+        step,
+        digests: run.recipes.digests(step.id),
+        inventory: &run.inventory,
+        seals: &run.seals,
+        max_rejected_share: realsyn_crds::execution(&run.build, step.id.stage).max_rejected_share,
+    }
+}
+
+/// The stages of a build that a person may name.
+pub fn stage_named(name: &str) -> Option<Stage> {
+    Stage::ALL.iter().copied().find(|s| s.name() == name || s.field() == name)
+}
+
+/// The executable's own default: one job per core.
+pub fn default_jobs() -> usize {
+    std::thread::available_parallelism().map_or(1, |n| n.get())
+}
+
+/// Paths that a build leaves behind, for messages.
+pub fn out_path(out: &str) -> PathBuf {
+    PathBuf::from(out)
+}

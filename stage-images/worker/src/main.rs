@@ -1,0 +1,87 @@
+//! `realsyn`: builds image-text datasets out of interleaved documents.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use realsyn_plan::Id;
+use realsyn_worker::build::{BuildArgs, build, default_jobs};
+use realsyn_worker::explain::explain;
+use realsyn_worker::plan_command::{PlanArgs, plan};
+use realsyn_worker::progress::Lines;
+use realsyn_worker::run::{Execution, Order};
+use realsyn_worker::session::{Locations, Session};
+use realsyn_worker::stage_command::{StageArgs, advance, stage};
+
+/// Image-text datasets out of interleaved documents.
+#[derive(Parser)]
+#[command(name = "realsyn", version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a build and its releases on this machine; goes on where it stopped
+    Build(BuildArgs),
+    /// Show what would run, and why; runs nothing
+    Plan(PlanArgs),
+    /// Tell everything about one image or sentence
+    Explain {
+        #[command(flatten)]
+        at: Locations,
+        /// Its id: 32 hexadecimal digits
+        id: Id,
+    },
+    /// Run the missing shards of one step, as a pod does
+    Stage(StageArgs),
+    /// Seal what is complete and say, as JSON, which steps are ready to run
+    Advance {
+        #[command(flatten)]
+        at: Locations,
+    },
+}
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into()))
+        .with_writer(std::io::stderr)
+        .init();
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("realsyn: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Build(args) => {
+            let jobs = args.jobs.unwrap_or_else(default_jobs);
+            let progress = Lines::new();
+            let done = build(&args, &progress, &Execution { jobs, order: Order::Forward, runs: 1 });
+            progress.finish();
+            done.map(drop)
+        }
+        Command::Plan(args) => {
+            print!("{}", plan(&args)?);
+            Ok(())
+        }
+        Command::Explain { at, id } => {
+            let session = Session::open(&at)?;
+            let (inventory, _) = session.inventory(false)?;
+            let mut run = session.run(inventory, session.manifests.releases.first())?;
+            print!("{}", explain(&mut run, id)?);
+            Ok(())
+        }
+        Command::Stage(args) => stage(&args),
+        Command::Advance { at } => {
+            println!("{}", advance(&at)?);
+            Ok(())
+        }
+    }
+}

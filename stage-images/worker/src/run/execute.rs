@@ -1,0 +1,269 @@
+//! Running a step: from the shards that are missing to its seal.
+//!
+//! A step is a pipeline: one thread reads ahead, some compute, one writes and commits behind them. The queues between
+//! them are bounded, so what is in memory is a few shards, however large the corpus.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Instant;
+
+use realsyn_crds::execution;
+use realsyn_dataset::protocol::{Committed, LedgerError, StepState};
+use realsyn_plan::judge::{Missing, Verdict};
+use realsyn_plan::records::{Commit, Effort, Outcome};
+use realsyn_plan::{Digest, Step};
+
+use super::{Job, Output, Run, StageError};
+use crate::stages;
+
+/// In which order shards are handed out. The result does not depend on it; tests prove that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// By number.
+    #[default]
+    Forward,
+    /// From the last.
+    Reverse,
+}
+
+/// How to run; nothing here changes what is published.
+#[derive(Clone, Debug)]
+pub struct Execution {
+    /// Shards computed at once.
+    pub jobs: usize,
+    /// Order of the shards.
+    pub order: Order,
+    /// Runs of every shard, raced against each other: 1, or more to prove that it does not matter.
+    pub runs: usize,
+}
+
+/// What is shown of a running step.
+pub trait Progress: Sync {
+    /// `step` starts: `total` shards, of which `done` are committed already.
+    fn start(&self, step: &Step, done: u64, total: u64);
+    /// One shard of it is committed.
+    fn shard(&self, step: &Step, effort: &Effort);
+    /// A warning, for people.
+    fn warn(&self, message: &str);
+}
+
+/// How a step ended.
+pub enum StepEnd {
+    /// Its seal counts; this many shards ran.
+    Sealed(u64),
+    /// Something that an earlier seal names was gone. It was voided: start again from the first step.
+    Healed,
+}
+
+/// Brings a step to its seal.
+///
+/// # Errors
+/// Settings that cannot work, shards that failed more often than `retry` allows, and too many rejected ones: each as a
+/// sentence that names the step.
+pub fn run_step(run: &mut Run, step: &'static Step, how: &Execution, progress: &dyn Progress) -> anyhow::Result<StepEnd> {
+    let limits = execution(&run.build, step.id.stage);
+    let mut ran = 0;
+    let mut failures = 0;
+    loop {
+        let state = StepState {
+            step,
+            digests: run.recipes.digests(step.id),
+            inventory: &run.inventory,
+            seals: &run.seals,
+            max_rejected_share: limits.max_rejected_share,
+        };
+        let missing = match run.ledger.advance(&state)? {
+            Some(Verdict::Sealed(seal)) => {
+                run.sealed(step.id, *seal);
+                return Ok(StepEnd::Sealed(ran));
+            }
+            Some(Verdict::TooManyRejected { rejected, allowed }) => {
+                let reasons: Vec<String> = rejected.iter().map(|(reason, n)| format!("{n} as {reason}")).collect();
+                anyhow::bail!(
+                    "{}: more shards were rejected than `maxRejectedShare` allows ({allowed}): {}. Look at the input, or raise the limit",
+                    step.id,
+                    reasons.join(", ")
+                );
+            }
+            Some(Verdict::Run(missing)) => missing,
+            other => unreachable!("steps run in order, so their inputs are sealed: {other:?}"),
+        };
+        ran += missing.len() as u64;
+        match run_shards(run, step, missing, how, progress) {
+            Ok(()) => {}
+            Err(StageError::Ledger(LedgerError::Gone { step: gone, number, what, how })) => {
+                progress.warn(&format!("{what} of {gone} shard {number} is {how}: it runs again"));
+                let seal = &run.seals[&gone];
+                run.ledger.forget(gone, seal, number, "an object that the seal names is gone")?;
+                return Ok(StepEnd::Healed);
+            }
+            Err(StageError::Settings(sentence)) => anyhow::bail!("{}: {sentence}", step.id),
+            Err(error) => {
+                failures += 1;
+                if failures > limits.retry {
+                    return Err(anyhow::Error::new(error).context(format!("{} failed {failures} times", step.id)));
+                }
+                progress.warn(&format!("{}: {error}; trying again", step.id));
+            }
+        }
+    }
+}
+
+struct Finished {
+    missing: Missing,
+    output: Result<Output, (&'static str, String)>,
+    millis: u64,
+    bytes_read: u64,
+}
+
+/// Runs shards of a step whose inputs are sealed, and commits each.
+///
+/// # Errors
+/// The first failure that is not the shard's own data; the other shards under way are finished or left.
+pub fn run_shards(
+    run: &Run,
+    step: &'static Step,
+    mut missing: Vec<Missing>,
+    how: &Execution,
+    progress: &dyn Progress,
+) -> Result<(), StageError> {
+    let total = crate::shards_of(run, step).unwrap_or_default();
+    progress.start(step, total.saturating_sub(missing.len() as u64), total);
+    if how.order == Order::Reverse {
+        missing.reverse();
+    }
+    let missing: Vec<Missing> = missing.into_iter().flat_map(|m| std::iter::repeat_n(m, how.runs)).collect();
+    let stop = AtomicBool::new(false);
+    let failed = Mutex::new(None);
+    let fail = |error: StageError| {
+        stop.store(true, Ordering::Relaxed);
+        failed.lock().expect("no holder panics").get_or_insert(error);
+    };
+    let (to_compute, queue) = sync_channel::<(Missing, Job)>(1);
+    let queue = Mutex::new(queue);
+    let (to_write, finished) = sync_channel::<Finished>(1);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (to_compute, missing) = (to_compute, missing);
+            for missing in missing {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                let mut job = Job::new(run, step, missing.spec.clone());
+                match job.read_ahead() {
+                    Ok(()) => _ = to_compute.send((missing, job)),
+                    Err(error) => return fail(error),
+                }
+            }
+        });
+        for _ in 0..how.jobs.max(1) {
+            let (queue, to_write, stop, fail) = (&queue, to_write.clone(), &stop, &fail);
+            scope.spawn(move || compute(queue, &to_write, stop, fail));
+        }
+        drop(to_write);
+        let (stop, fail) = (&stop, &fail);
+        scope.spawn(move || write(run, step, finished, stop, fail, progress));
+    });
+    run.forget_commits();
+    failed.into_inner().expect("no holder panics").map_or(Ok(()), Err)
+}
+
+fn compute(
+    queue: &Mutex<Receiver<(Missing, Job)>>,
+    to_write: &SyncSender<Finished>,
+    stop: &AtomicBool,
+    fail: &(dyn Fn(StageError) + Sync),
+) {
+    loop {
+        // The lock is held while waiting: whoever holds it gets the next shard.
+        let next = queue.lock().expect("no holder panics").recv();
+        let Ok((missing, job)) = next else { return };
+        if stop.load(Ordering::Relaxed) {
+            continue;
+        }
+        let started = Instant::now();
+        let output = match catch_unwind(AssertUnwindSafe(|| stages::process(&job))) {
+            Ok(Ok(output)) => Ok(output),
+            Ok(Err(StageError::Data { reason, detail })) => Err((reason, detail)),
+            Ok(Err(error)) => {
+                fail(error);
+                continue;
+            }
+            Err(panic) => Err(("panic", panic_message(&*panic))),
+        };
+        let millis = started.elapsed().as_millis() as u64;
+        let bytes_read = job.bytes_read();
+        if to_write.send(Finished { missing, output, millis, bytes_read }).is_err() {
+            return;
+        }
+    }
+}
+
+fn write(
+    run: &Run,
+    step: &'static Step,
+    finished: Receiver<Finished>,
+    stop: &AtomicBool,
+    fail: &(dyn Fn(StageError) + Sync),
+    progress: &dyn Progress,
+) {
+    for shard in finished {
+        if stop.load(Ordering::Relaxed) {
+            continue;
+        }
+        match commit(run, step, shard) {
+            Ok(effort) => progress.shard(step, &effort),
+            Err(error) => fail(error),
+        }
+    }
+}
+
+fn commit(run: &Run, step: &'static Step, shard: Finished) -> Result<Effort, StageError> {
+    let attempt = attempt_name();
+    let Missing { spec, generation } = shard.missing;
+    let mut effort = Effort { millis: shard.millis, bytes_read: shard.bytes_read, bytes_written: 0 };
+    let outcome = match shard.output {
+        Ok(output) => {
+            effort.bytes_written = output.bytes();
+            Outcome::Data(output.write(run, step.id, &spec.key, &attempt)?)
+        }
+        Err((reason, detail)) => Outcome::Rejected { reason: reason.to_owned(), detail },
+    };
+    let commit = Commit {
+        step: step.id.to_string(),
+        recipe: run.recipes.digests(step.id).1,
+        key: spec.key,
+        number: spec.number,
+        generation,
+        attempt,
+        outcome,
+        effort: effort.clone(),
+    };
+    match run.ledger.commit(step.id, &commit)? {
+        Committed::Won => {}
+        Committed::Lost(winner) => {
+            tracing::debug!(step = %step.id, number = spec.number, winner = winner.attempt, "another attempt was first");
+        }
+    }
+    Ok(effort)
+}
+
+/// A name that no other attempt has: it only has to be unique, and nothing that counts depends on it.
+fn attempt_name() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    Digest::builder("attempt")
+        .number(now.as_nanos() as u64)
+        .number(std::process::id().into())
+        .number(NEXT.fetch_add(1, Ordering::Relaxed))
+        .finish()
+        .to_string()[..16]
+        .to_owned()
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let message = panic.downcast_ref::<&str>().copied();
+    message.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message").to_owned()
+}

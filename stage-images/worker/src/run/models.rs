@@ -1,0 +1,202 @@
+//! The models of a build: found by their sha256, checked before the first stage, loaded when first used.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use realsyn_models::{
+    Captioner, ConseEncoder, EfficientNet, Generator, ImageEncoder, LabelCaptioner, LabelTagger, LabelTaggerOptions,
+    MiniLm, Scorer, SmolLm, SmolLmOptions, Tagger, TextEncoder, folder_sha256,
+};
+
+/// A model that is not there, or is not what the build says.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// No folder has the hash.
+    #[error("models.{role}: no folder below {searched} has sha256 {sha256}; fetch the model, or correct the hash. Found: {found}")]
+    NotFound {
+        /// Field under `spec.models`.
+        role: String,
+        /// What was asked for.
+        sha256: String,
+        /// Where it was looked for.
+        searched: String,
+        /// Folders and their hashes.
+        found: String,
+    },
+    /// The build names no such model.
+    #[error("models.{0} is not set, and a stage needs it: name its `sha256`")]
+    NotNamed(String),
+    /// It cannot be read.
+    #[error("models.{role}: {source}")]
+    Unusable {
+        /// Field under `spec.models`.
+        role: String,
+        /// Why.
+        source: realsyn_models::ModelError,
+    },
+}
+
+/// Which model a build names for a role, and where it may lie.
+#[derive(Clone, Debug)]
+pub struct ModelRef {
+    /// Its folder's hash, as [`folder_sha256`] makes it.
+    pub sha256: String,
+    /// Its own folder, if the build says where it is.
+    pub folder: Option<PathBuf>,
+}
+
+/// The demonstration's dual encoder: MiniLM for texts (folder `text`), EfficientNet-Lite0 with ConSE for images (folder
+/// `image`). Its labels also make captions and tags.
+struct Clip {
+    folder: PathBuf,
+    text: Arc<MiniLm>,
+    network: Arc<EfficientNet>,
+    image: Arc<ConseEncoder>,
+}
+
+/// All models of a run.
+pub struct Models {
+    folder: Option<PathBuf>,
+    named: BTreeMap<String, ModelRef>,
+    hashes: OnceLock<Vec<(PathBuf, String)>>,
+    clip: Mutex<Option<Arc<Clip>>>,
+    language: Mutex<HashMap<(&'static str, bool, usize), Arc<SmolLm>>>,
+}
+
+impl Models {
+    /// `folder` is searched, one level deep, for what `named` does not place itself.
+    pub fn new(folder: Option<PathBuf>, named: BTreeMap<String, ModelRef>) -> Self {
+        Self { folder, named, hashes: OnceLock::new(), clip: Mutex::default(), language: Mutex::default() }
+    }
+
+    /// Finds every named model and compares its hash, without loading it.
+    pub fn check(&self) -> Result<(), ModelError> {
+        self.named.keys().try_for_each(|role| self.find(role).map(drop))
+    }
+
+    /// A role without a model of its own is played by `clip`.
+    fn check_named(&self, role: &str) -> Result<(), ModelError> {
+        if self.named.contains_key(role) { self.find(role).map(drop) } else { Ok(()) }
+    }
+
+    fn find(&self, role: &str) -> Result<PathBuf, ModelError> {
+        let model = self.named.get(role).ok_or_else(|| ModelError::NotNamed(role.to_owned()))?;
+        let unusable = |source| ModelError::Unusable { role: role.to_owned(), source };
+        let mut known: Vec<(PathBuf, String)> = Vec::new();
+        if let Some(folder) = model.folder.as_ref().filter(|f| f.is_dir()) {
+            known.push((folder.clone(), folder_sha256(folder).map_err(unusable)?));
+        }
+        if !known.iter().any(|(_, hash)| *hash == model.sha256) {
+            known.extend(self.hashes(role)?.iter().cloned());
+        }
+        if let Some((path, _)) = known.iter().find(|(_, hash)| *hash == model.sha256) {
+            return Ok(path.clone());
+        }
+        let list: Vec<String> = known.iter().map(|(path, hash)| format!("{} {hash}", path.display())).collect();
+        Err(ModelError::NotFound {
+            role: role.to_owned(),
+            sha256: model.sha256.clone(),
+            searched: self.folder.as_deref().map_or_else(|| "(no --models folder)".into(), |f| f.display().to_string()),
+            found: if list.is_empty() { "nothing".into() } else { list.join(", ") },
+        })
+    }
+
+    fn hashes(&self, role: &str) -> Result<&[(PathBuf, String)], ModelError> {
+        if let Some(hashes) = self.hashes.get() {
+            return Ok(hashes);
+        }
+        let folders = self.folder.as_deref().map(folders).unwrap_or_default();
+        let hashes = folders
+            .into_iter()
+            .map(|f| folder_sha256(&f).map(|hash| (f, hash)))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|source| ModelError::Unusable { role: role.to_owned(), source })?;
+        Ok(self.hashes.get_or_init(|| hashes))
+    }
+
+    fn clip(&self) -> Result<Arc<Clip>, ModelError> {
+        let mut loaded = self.clip.lock().expect("no holder panics");
+        if let Some(clip) = &*loaded {
+            return Ok(clip.clone());
+        }
+        let folder = self.find("clip")?;
+        let load = || -> Result<Clip, realsyn_models::ModelError> {
+            let text = Arc::new(MiniLm::load(&folder.join("text"))?);
+            let network = Arc::new(EfficientNet::load(&folder.join("image"))?);
+            let image = Arc::new(ConseEncoder::load(&folder.join("image"), network.clone(), text.as_ref())?);
+            Ok(Clip { folder: folder.clone(), text, network, image })
+        };
+        let clip = Arc::new(load().map_err(|source| ModelError::Unusable { role: "clip".into(), source })?);
+        *loaded = Some(clip.clone());
+        Ok(clip)
+    }
+
+    fn language(&self, role: &'static str, options: SmolLmOptions) -> Result<Arc<SmolLm>, ModelError> {
+        let mut loaded = self.language.lock().expect("no holder panics");
+        let key = (role, options.prepend_eos, options.max_new_tokens);
+        if let Some(model) = loaded.get(&key) {
+            return Ok(model.clone());
+        }
+        let model = SmolLm::load(&self.find(role)?, options)
+            .map_err(|source| ModelError::Unusable { role: role.into(), source })?;
+        // One language model at a time: a run scores first and generates later, and weights are large.
+        loaded.clear();
+        Ok(loaded.entry(key).or_insert(Arc::new(model)).clone())
+    }
+
+    /// Texts to the shared space.
+    pub fn text_encoder(&self) -> Result<Arc<dyn TextEncoder>, ModelError> {
+        Ok(self.clip()?.text.clone())
+    }
+
+    /// Images to the shared and the visual space.
+    pub fn image_encoder(&self) -> Result<Arc<dyn ImageEncoder>, ModelError> {
+        Ok(self.clip()?.image.clone())
+    }
+
+    /// The perplexity model.
+    pub fn scorer(&self, prepend_eos: bool) -> Result<Arc<dyn Scorer>, ModelError> {
+        Ok(self.language("perplexity", SmolLmOptions { prepend_eos, ..SmolLmOptions::default() })?)
+    }
+
+    /// The language model that writes synthetic texts.
+    pub fn generator(&self, max_new_tokens: usize) -> Result<Arc<dyn Generator>, ModelError> {
+        Ok(self.language("llm", SmolLmOptions { max_new_tokens, ..SmolLmOptions::default() })?)
+    }
+
+    /// The captioner.
+    pub fn captioner(&self) -> Result<Arc<dyn Captioner>, ModelError> {
+        self.check_named("captioner")?;
+        let clip = self.clip()?;
+        let captioner = LabelCaptioner::load(&clip.folder.join("image"), clip.network.clone())
+            .map_err(|source| ModelError::Unusable { role: "captioner".into(), source })?;
+        Ok(Arc::new(captioner))
+    }
+
+    /// The tagger, extended by a vocabulary.
+    pub fn tagger(&self, vocabulary: &[&str], settings: &realsyn_crds::Tag) -> Result<Arc<dyn Tagger>, ModelError> {
+        self.check_named("tagger")?;
+        let clip = self.clip()?;
+        let mut options = LabelTaggerOptions { max_nouns: settings.max_tags as usize, ..LabelTaggerOptions::default() };
+        if let Some(threshold) = settings.threshold {
+            options.min_cosine = threshold as f32;
+        }
+        let tagger = LabelTagger::new(clip.image.clone(), clip.text.as_ref(), vocabulary, options)
+            .map_err(|source| ModelError::Unusable { role: "tagger".into(), source })?;
+        Ok(Arc::new(tagger))
+    }
+
+    /// The labels that the tagger knows without a vocabulary, in lower case.
+    pub fn tagger_labels(&self) -> Result<HashSet<String>, ModelError> {
+        Ok(self.clip()?.image.labels().iter().map(|l| l.to_lowercase()).collect())
+    }
+}
+
+/// The folders directly below `path`, in name order.
+fn folders(path: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = entries.map(|e| e.path()).filter(|p| p.is_dir()).collect();
+    folders.sort();
+    folders
+}

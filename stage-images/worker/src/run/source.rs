@@ -1,0 +1,122 @@
+//! Where documents and images come from: listing, reading, and mapping image URLs to mirrors.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use realsyn_crds::{Format, ImageMirror};
+use realsyn_dataset::formats::inventory::cut_runs;
+use realsyn_dataset::store::{Store, StoreError, StoreExt};
+use realsyn_plan::Digest;
+use realsyn_plan::layout::{Inventory, SourceFile, SourceShard};
+
+/// Bytes of small files (pages, pictures) that make one shard, on average.
+const RUN_BYTES: u64 = 256 << 10;
+
+/// The URL prefix of the source's own files, where the build names no mirror.
+pub const SOURCE_PREFIX: &str = "source:///";
+
+/// The source of documents.
+#[derive(Clone)]
+pub struct Source {
+    /// Its format.
+    pub format: Format,
+    /// The folder or prefix that holds its files.
+    pub store: Arc<dyn Store>,
+}
+
+impl Source {
+    /// Lists the source: every file that the format knows, with its version.
+    pub fn list(&self) -> Result<Inventory, StoreError> {
+        let mut files = Vec::new();
+        self.store.list("", &mut |entry| {
+            if self.takes(&entry.name) {
+                files.push(SourceFile { version: entry.version.unwrap_or_default(), name: entry.name, bytes: entry.size });
+            }
+            ControlFlow::Continue(())
+        })?;
+        for file in files.iter_mut().filter(|f| f.version.is_empty()) {
+            file.version = Digest::of_bytes(&self.store.get_required(&file.name)?).to_string();
+        }
+        let shards = match self.format {
+            Format::Html | Format::Images => {
+                let sizes: Vec<(String, u64)> = files.iter().map(|f| (f.name.clone(), f.bytes)).collect();
+                cut_runs(&sizes, RUN_BYTES).into_iter().map(|run| files[run].to_vec()).collect()
+            }
+            Format::Obelics | Format::Mmc4 | Format::Omnicorpus => files.into_iter().map(|f| vec![f]).collect::<Vec<_>>(),
+        };
+        Ok(Inventory { shards: shards.into_iter().map(|files| SourceShard { files }).collect() })
+    }
+
+    fn takes(&self, name: &str) -> bool {
+        let lower = name.to_ascii_lowercase();
+        let endings: &[&str] = match self.format {
+            Format::Html => &[".html", ".htm", ".xhtml"],
+            Format::Images => &[".jpg", ".jpeg", ".png", ".webp", ".gif"],
+            Format::Obelics | Format::Omnicorpus => &[".parquet"],
+            Format::Mmc4 => &[".jsonl"],
+        };
+        endings.iter().any(|e| lower.ends_with(e))
+    }
+}
+
+/// URL prefixes and the stores that hold what lies below them.
+#[derive(Clone, Default)]
+pub struct Mirrors {
+    mirrors: Vec<(String, Arc<dyn Store>)>,
+}
+
+impl Mirrors {
+    /// Mirrors from the build's settings, and the source itself; `open` opens a URI.
+    pub fn open(
+        source: &Source,
+        mirrors: &[ImageMirror],
+        open: impl Fn(&str) -> Result<Arc<dyn Store>, StoreError>,
+    ) -> Result<Self, StoreError> {
+        let own = (SOURCE_PREFIX.to_owned(), source.store.clone());
+        let opened = mirrors.iter().map(|m| Ok((m.prefix.clone(), open(&m.uri)?)));
+        Ok(Self { mirrors: std::iter::once(Ok(own)).chain(opened).collect::<Result<_, StoreError>>()? })
+    }
+
+    /// The store and the name below it to which a URL leads: the longest prefix wins. Queries and fragments are cut off,
+    /// and percent-escapes are resolved, because mirrors are made of files.
+    pub fn find(&self, url: &str) -> Option<(&Arc<dyn Store>, String)> {
+        let (prefix, store) =
+            self.mirrors.iter().filter(|(p, _)| url.starts_with(p.as_str())).max_by_key(|(p, _)| p.len())?;
+        let rest = &url[prefix.len()..];
+        let rest = rest.split(['?', '#']).next().unwrap_or_default().trim_start_matches('/');
+        Some((store, unescape(rest)))
+    }
+}
+
+fn unescape(path: &str) -> String {
+    let bytes = path.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let escaped = (bytes[at] == b'%').then(|| path.get(at + 1..at + 3)).flatten();
+        match escaped.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) => {
+                out.push(byte);
+                at += 3;
+            }
+            None => {
+                out.push(bytes[at]);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8(out).unwrap_or_else(|_| path.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_are_resolved_once_and_broken_ones_are_kept() {
+        assert_eq!(unescape("a%20b/%C3%A9.png"), "a b/é.png");
+        assert_eq!(unescape("100%25%20"), "100% ");
+        assert_eq!(unescape("50%"), "50%");
+        assert_eq!(unescape("%zz%"), "%zz%");
+    }
+}

@@ -1,0 +1,260 @@
+//! From files and flags to a run: reads the manifests, opens the stores, pins the inventory, computes the digests.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use realsyn_crds::{BuildSpec, Manifest, RealSynBuild, RealSynRelease, parse_manifests, release_settings, validate, validate_release};
+use realsyn_dataset::protocol::{Ledger, Reference, owner_uid};
+use realsyn_dataset::store::{Store, StoreOptions, check_conditional, open};
+use realsyn_plan::layout::{Inventory, Seals};
+use realsyn_plan::recipe::{Recipes, inventory_digest};
+
+use crate::run::{Lists, Mirrors, ModelRef, Models, ReleaseRun, Run, Source, resolve};
+
+/// Where things are, in place of what the files say.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Locations {
+    /// A file with RealSynBuild and RealSynRelease documents; may be given more than once
+    #[arg(short = 'f', long = "file", value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+    /// The folder or store prefix in which the build keeps everything
+    #[arg(long, value_name = "DIR")]
+    pub out: String,
+    /// The documents, in place of `spec.source.uri`
+    #[arg(long, value_name = "URI")]
+    pub source: Option<String>,
+    /// The folder with one folder per model, found by their sha256
+    #[arg(long, value_name = "DIR")]
+    pub models: Option<PathBuf>,
+    /// A place for images, in place of what `spec.source.imageMirrors` says of the same prefix
+    #[arg(long, value_name = "PREFIX=URI")]
+    pub mirror: Vec<String>,
+    /// Address of the S3 service
+    #[arg(long, value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// Region of the bucket
+    #[arg(long, value_name = "NAME")]
+    pub region: Option<String>,
+}
+
+/// A build and its releases, as read from files.
+#[derive(Clone, Debug)]
+pub struct Manifests {
+    /// The build.
+    pub build: RealSynBuild,
+    /// Releases of it.
+    pub releases: Vec<RealSynRelease>,
+    /// The folder of the first file: relative URIs start there.
+    pub base: PathBuf,
+}
+
+/// Reads and validates the files. Every problem is listed with its file, field and value.
+pub fn read_manifests(files: &[PathBuf]) -> anyhow::Result<Manifests> {
+    let (mut builds, mut releases, mut problems) = (Vec::new(), Vec::new(), Vec::new());
+    for file in files {
+        let name = file.display().to_string();
+        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {name}"))?;
+        match parse_manifests(&text, &name) {
+            Ok(manifests) => {
+                for manifest in manifests {
+                    match manifest {
+                        Manifest::Build(build) => {
+                            problems.extend(validate(&build).iter().map(|p| format!("{name}: {p}")));
+                            builds.push(*build);
+                        }
+                        Manifest::Release(release) => releases.push((name.clone(), *release)),
+                    }
+                }
+            }
+            Err(found) => problems.extend(found.iter().map(ToString::to_string)),
+        }
+    }
+    for (name, release) in &releases {
+        problems.extend(validate_release(release, builds.first()).iter().map(|p| format!("{name}: {p}")));
+    }
+    if !problems.is_empty() {
+        bail!("{}", problems.join("\n"));
+    }
+    let releases: Vec<RealSynRelease> = releases.into_iter().map(|(_, release)| release).collect();
+    let [build] = <[RealSynBuild; 1]>::try_from(builds)
+        .map_err(|found| anyhow::anyhow!("exactly one RealSynBuild is needed in the files given, found {}", found.len()))?;
+    if let Some(stray) = releases.iter().find(|r| r.spec.build_ref.name != build.metadata.name) {
+        bail!(
+            "release {}: spec.buildRef.name is `{}`, but the build is called `{}`",
+            stray.metadata.name, stray.spec.build_ref.name, build.metadata.name
+        );
+    }
+    let base = files[0].parent().unwrap_or(Path::new("")).to_owned();
+    Ok(Manifests { build, releases, base })
+}
+
+/// A build with its stores open.
+pub struct Session {
+    /// The manifests.
+    pub manifests: Manifests,
+    /// The build's settings, profile defaults filled in.
+    pub spec: BuildSpec,
+    /// Records below the output's root.
+    pub ledger: Ledger,
+    /// The output's URI.
+    pub out: String,
+    options: StoreOptions,
+    source: Source,
+    mirrors: Mirrors,
+    models_folder: Option<PathBuf>,
+}
+
+impl Session {
+    /// Opens everything; reads no document yet.
+    pub fn open(locations: &Locations) -> anyhow::Result<Self> {
+        let manifests = read_manifests(&locations.files)?;
+        let mut spec = manifests.build.spec.effective();
+        let options = StoreOptions {
+            create: false,
+            endpoint: locations.endpoint.clone().or_else(|| spec.storage.endpoint.clone()),
+            region: locations.region.clone().or_else(|| spec.storage.region.clone()),
+            ..StoreOptions::default()
+        };
+        for mirror in &locations.mirror {
+            let (prefix, uri) = mirror.split_once('=').with_context(|| format!("--mirror {mirror}: write PREFIX=URI"))?;
+            let known = spec.source.image_mirrors.iter_mut().find(|m| m.prefix == prefix);
+            let known = known.with_context(|| {
+                format!("--mirror {mirror}: spec.source.imageMirrors has no prefix `{prefix}`; add it to the build first")
+            })?;
+            known.uri = std::path::absolute(uri).map_or_else(|_| uri.to_owned(), |p| if uri.contains("://") { uri.to_owned() } else { p.display().to_string() });
+        }
+        let base = &manifests.base;
+        let source_uri = locations.source.clone().unwrap_or_else(|| resolve(base, &spec.source.uri));
+        let source = Source {
+            format: spec.source.format,
+            store: open(&source_uri, &options).with_context(|| format!("spec.source.uri: {source_uri}"))?,
+        };
+        let mirrors = Mirrors::open(&source, &spec.source.image_mirrors, |uri| open(&resolve(base, uri), &options))
+            .context("spec.source.imageMirrors")?;
+        let store = open(&locations.out, &StoreOptions { create: true, ..options.clone() })
+            .with_context(|| format!("--out {}", locations.out))?;
+        Ok(Self {
+            spec,
+            ledger: Ledger::new(store),
+            out: locations.out.clone(),
+            options,
+            source,
+            mirrors,
+            models_folder: locations.models.clone(),
+            manifests,
+        })
+    }
+
+    /// Stops with a sentence if the store does not refuse a second conditional put.
+    pub fn check_store(&self) -> anyhow::Result<()> {
+        Ok(check_conditional(self.ledger.store().as_ref())?)
+    }
+
+    /// The pinned inventory; lists the source if there is none, or if `again`. Returns whether it listed.
+    pub fn inventory(&self, again: bool) -> anyhow::Result<(Inventory, bool)> {
+        let name = inventory_digest(&self.spec);
+        if !again && let Some(pinned) = self.ledger.inventories(&name)?.current() {
+            return Ok((self.previewed(pinned.clone()), false));
+        }
+        let listed = self.source.list()?;
+        if listed.shards.is_empty() {
+            bail!(
+                "the source {} holds no file of format `{}`: correct spec.source.uri or spec.source.format",
+                self.source.store.describe(), self.source.format.name()
+            );
+        }
+        Ok((self.previewed(self.ledger.write_inventory(&name, &listed)?), true))
+    }
+
+    /// The source as it is now; pins nothing.
+    pub fn list(&self) -> anyhow::Result<Inventory> {
+        Ok(self.previewed(self.source.list()?))
+    }
+
+    /// The keyed sample of shards that `spec.preview` asks for, in their order.
+    fn previewed(&self, mut inventory: Inventory) -> Inventory {
+        if let Some(share) = self.spec.preview.as_ref().and_then(|p| p.share) {
+            let limit = (share.clamp(0.0, 1.0) * u64::MAX as f64) as u64;
+            let first = inventory.shards[0].clone();
+            inventory.shards.retain(|s| {
+                let id = realsyn_plan::Id::of_document(Some(&s.files[0].name), "", 0);
+                id.order(realsyn_plan::ids::OrderKey::Preview) <= limit
+            });
+            if inventory.shards.is_empty() {
+                inventory.shards.push(first);
+            }
+        }
+        inventory
+    }
+
+    /// A run of the build, and of one of its releases if it is given.
+    pub fn run(&self, inventory: Inventory, release: Option<&RealSynRelease>) -> anyhow::Result<Run> {
+        let mut named = BTreeMap::new();
+        for (role, model) in self.spec.models.named() {
+            let folder = model.uri.as_ref().filter(|u| !u.contains("://")).map(|u| PathBuf::from(resolve(&self.manifests.base, u)));
+            named.insert(role.to_owned(), ModelRef { sha256: model.sha256.clone(), folder });
+        }
+        let (recipes, release) = match release {
+            None => (Recipes::new(&self.spec, None, &inventory.root()), None),
+            Some(release) => {
+                let spec = release.spec.effective(self.spec.profile);
+                let settings = release_settings(&self.spec, &spec);
+                let recipes = Recipes::new(&self.spec, Some(settings), &inventory.root());
+                let destination = self.destination(release, &recipes)?;
+                (recipes, Some(ReleaseRun { name: release.metadata.name.clone(), spec, destination }))
+            }
+        };
+        Ok(Run {
+            ledger: self.ledger.clone(),
+            source: self.source.clone(),
+            mirrors: self.mirrors.clone(),
+            build: self.spec.clone(),
+            release,
+            inventory,
+            recipes,
+            models: Models::new(self.models_folder.clone(), named),
+            lists: Lists { base: self.manifests.base.clone(), options: self.options.clone() },
+            seals: Seals::new(),
+            commits: Default::default(),
+        })
+    }
+
+    /// Where a release goes. Below the output it gets a folder named by its recipe, so that a changed band makes a
+    /// second release instead of colliding with the first.
+    fn destination(&self, release: &RealSynRelease, recipes: &Recipes) -> anyhow::Result<Arc<dyn Store>> {
+        let uri = match &release.spec.destination.uri {
+            Some(uri) => resolve(&self.manifests.base, uri),
+            None => {
+                let digest = recipes.stage_digest(realsyn_crds::Stage::Release).expect("the plan has a release").short();
+                format!("{}/releases/{}-{digest}", self.out.trim_end_matches('/'), release.metadata.name)
+            }
+        };
+        let options = StoreOptions { create: true, ..self.options.clone() };
+        open(&uri, &options).with_context(|| format!("release {}: spec.destination: {uri}", release.metadata.name))
+    }
+
+    /// Writes what the run is going to use, before it uses it. Returns the earlier reference if it differs.
+    pub fn refer(&self, run: &Run) -> anyhow::Result<Option<Reference>> {
+        let (uid, reference) = self.reference(run);
+        Ok(self.ledger.refer(&uid, &reference)?)
+    }
+
+    /// The id under which a run's reference lies, and the reference.
+    pub fn reference(&self, run: &Run) -> (String, Reference) {
+        let meta = &self.manifests.build.metadata;
+        let namespace = meta.namespace.as_deref().unwrap_or("default");
+        let (kind, name) = match &run.release {
+            Some(release) => ("RealSynRelease", release.name.as_str()),
+            None => ("RealSynBuild", meta.name.as_str()),
+        };
+        let reference = Reference {
+            kind: kind.to_owned(),
+            owner: format!("{namespace}/{name}"),
+            inventory_root: run.inventory.root(),
+            recipes: run.recipes.clone(),
+        };
+        (owner_uid(kind, namespace, name), reference)
+    }
+}

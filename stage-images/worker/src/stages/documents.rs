@@ -1,0 +1,108 @@
+//! `documents`: any source format to one table of documents, text blocks and image references.
+
+use realsyn_crds::Format;
+use realsyn_dataset::formats::FormatError;
+use realsyn_dataset::formats::parquet::Limits;
+use realsyn_dataset::formats::readers::{self, Document as ReadDocument, DocumentLimits, DocumentReject};
+use realsyn_plan::Id;
+
+use super::rows::{Block, Document, Dropped, ImageRef};
+use crate::run::{Job, Output, SOURCE_PREFIX, StageError};
+
+/// `documents/extract`: one source shard.
+pub fn extract(job: &Job) -> Result<Output, StageError> {
+    let settings = &job.run.build.stages.documents;
+    let shard = &job.run.inventory.shards[job.spec.number as usize];
+    let mut tables = Tables { max_block: settings.max_block_bytes as usize, ..Tables::default() };
+    let base = base_url(job);
+    for file in &shard.files {
+        let Some(bytes) = job.run.source.store.get(&file.name)? else {
+            tables.drop_file(&file.name, "file-gone");
+            continue;
+        };
+        let limits = DocumentLimits::default();
+        let mut visit = |document: Result<ReadDocument, DocumentReject>| tables.add(&file.name, document);
+        match job.run.source.format {
+            Format::Html => visit(readers::read_html(&bytes, &format!("{base}/{}", file.name), 0, &limits)),
+            Format::Images => readers::image_documents(&base, [file.name.as_str()]).for_each(|d| visit(Ok(d))),
+            Format::Obelics | Format::Mmc4 | Format::Omnicorpus => {
+                let each = |document| {
+                    visit(document);
+                    Ok::<_, FormatError>(())
+                };
+                // A file of rows is the whole shard: losing it silently would lose all its documents.
+                readers::read_obelics(bytes.into(), &Limits::default(), &limits, each)
+                    .map_err(|e| StageError::Data { reason: "unreadable-file", detail: format!("{}: {e}", file.name) })?;
+            }
+        }
+    }
+    let mut out = Output::default();
+    out.count("in", tables.seen);
+    out.count("out", tables.documents.len() as u64);
+    out.count("blocks", tables.blocks.len() as u64);
+    out.count("images", tables.images.len() as u64);
+    for dropped in &tables.dropped {
+        out.count(format!("dropped.{}", dropped.reason), 1);
+    }
+    out.table("documents", &tables.documents)?;
+    out.table("blocks", &tables.blocks)?;
+    out.table("images", &tables.images)?;
+    out.table("dropped", &tables.dropped)?;
+    Ok(out)
+}
+
+/// The URL below which the source's files stand: the first mirror's prefix, or a prefix that leads to the source itself.
+fn base_url(job: &Job) -> String {
+    let mirrors = &job.run.build.source.image_mirrors;
+    mirrors.first().map_or(SOURCE_PREFIX, |m| m.prefix.as_str()).trim_end_matches('/').to_owned()
+}
+
+#[derive(Default)]
+struct Tables {
+    max_block: usize,
+    seen: u64,
+    documents: Vec<Document>,
+    blocks: Vec<Block>,
+    images: Vec<ImageRef>,
+    dropped: Vec<Dropped>,
+}
+
+impl Tables {
+    fn drop_file(&mut self, name: &str, reason: &str) {
+        self.seen += 1;
+        self.dropped.push(Dropped { what: name.to_owned(), reason: reason.to_owned(), of: None, value: None });
+    }
+
+    fn add(&mut self, file: &str, document: Result<ReadDocument, DocumentReject>) {
+        let read = match document {
+            Ok(read) => read,
+            Err(reject) => return self.drop_file(&format!("{file}#{}", reject.row), reject.reason.as_str()),
+        };
+        self.seen += 1;
+        let document = Id::of_document(read.url.as_deref(), file, read.source_row);
+        for block in read.blocks {
+            if block.text.len() > self.max_block {
+                let what = format!("{document}#{}", block.position);
+                self.dropped.push(Dropped { what, reason: "block-too-long".into(), of: None, value: None });
+                continue;
+            }
+            let (url, position, text) = (read.url.clone(), block.position, block.text);
+            self.blocks.push(Block { document, url, position, text });
+        }
+        self.images.extend(read.images.into_iter().map(|image| ImageRef {
+            document,
+            document_url: read.url.clone(),
+            position: image.position,
+            url: image.url,
+            alt: image.alt,
+            licence: read.licence.clone(),
+        }));
+        self.documents.push(Document {
+            document,
+            url: read.url,
+            file: file.to_owned(),
+            row: read.source_row,
+            licence: read.licence,
+        });
+    }
+}

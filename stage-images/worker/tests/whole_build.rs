@@ -1,0 +1,311 @@
+//! Whole builds on a part of the OpenStax sample, with the real models: whatever happens on the way, the release that
+//! comes out has one digest.
+//!
+//! Needs the models (`REALSYN_MODELS`, or `.cache/models` as `make models` fills it) and the sample (`REALSYN_OPENSTAX`,
+//! or `../shared/data/openstax` beside the workspace); skipped loudly where one is missing.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
+
+use realsyn_dataset::formats::parquet::Limits;
+use realsyn_dataset::formats::table::{TableReader, write_table};
+use realsyn_dataset::table_row;
+use realsyn_worker::build::{BuildArgs, Outcome, build};
+use realsyn_worker::progress::Quiet;
+use realsyn_worker::run::{Execution, Order};
+use realsyn_worker::session::Locations;
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+
+/// Documents in the sample that the tests build, and files they are written to.
+const DOCUMENTS: usize = 12;
+const FILES: usize = 4;
+/// Words of text kept of each document: enough for sentences of every kind, few enough to score in seconds.
+const WORDS: usize = 220;
+
+table_row! {
+    /// A row of an OBELICS file.
+    #[derive(Clone, Debug, Serialize, Deserialize)]
+    struct Obelics {
+        images: Vec<Option<String>>,
+        texts: Vec<Option<String>>,
+        metadata: String,
+        general_metadata: String,
+    }
+}
+
+struct Fixture {
+    folder: TempDir,
+    models: PathBuf,
+    images: PathBuf,
+    /// The digest that an undisturbed build on one thread ends with.
+    digest: String,
+}
+
+/// The fixture, one test at a time: a build uses all cores and more than a gigabyte.
+fn fixture() -> Option<(&'static Fixture, MutexGuard<'static, ()>)> {
+    static ONE: Mutex<()> = Mutex::new(());
+    static FIXTURE: OnceLock<Option<Fixture>> = OnceLock::new();
+    let guard = ONE.lock().unwrap_or_else(|e| e.into_inner());
+    FIXTURE.get_or_init(prepare).as_ref().map(|f| (f, guard))
+}
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn prepare() -> Option<Fixture> {
+    let or = |name: &str, path: &str| std::env::var_os(name).map_or_else(|| workspace().join(path), PathBuf::from);
+    let (models, openstax) = (or("REALSYN_MODELS", ".cache/models"), or("REALSYN_OPENSTAX", "../shared/data/openstax"));
+    for needed in [models.join("demo-clip"), openstax.join("astronomy.parquet")] {
+        if !needed.exists() {
+            eprintln!("SKIPPED: {} is not there", needed.display());
+            return None;
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let rows = sample(&openstax, DOCUMENTS);
+    write_corpus(&folder.path().join("corpus"), &rows);
+    let mut fixture = Fixture { folder, models, images: openstax.join("images"), digest: String::new() };
+    fixture.digest = fixture.digest_of("reference", &Execution { jobs: 1, order: Order::Forward, runs: 1 });
+    Some(fixture)
+}
+
+/// The first documents with pictures of two books, cut to a few hundred words each.
+fn sample(openstax: &Path, n: usize) -> Vec<Obelics> {
+    let mut rows = Vec::new();
+    for book in ["astronomy", "us-history"] {
+        let bytes = std::fs::read(openstax.join(format!("{book}.parquet"))).unwrap();
+        let reader = TableReader::<Obelics>::open(bytes.into(), &Limits::default()).unwrap();
+        let all: Vec<Obelics> = reader.groups().flat_map(Result::unwrap).collect();
+        rows.extend(all.into_iter().filter(|r| r.images.iter().flatten().count() > 1).take(n / 2).map(cut));
+    }
+    rows
+}
+
+fn cut(mut row: Obelics) -> Obelics {
+    let mut left = WORDS;
+    for text in row.texts.iter_mut().flatten() {
+        let words: Vec<&str> = text.split_inclusive(' ').take(left).collect();
+        left -= words.len();
+        *text = words.concat();
+    }
+    row
+}
+
+fn write_corpus(folder: &Path, rows: &[Obelics]) {
+    std::fs::create_dir_all(folder).unwrap();
+    for (i, part) in rows.chunks(rows.len().div_ceil(FILES)).enumerate() {
+        std::fs::write(folder.join(format!("part-{i}.parquet")), write_table(part).unwrap()).unwrap();
+    }
+}
+
+/// What differs from the plain build file.
+#[derive(Default)]
+struct Change {
+    stages: &'static str,
+    release: &'static str,
+}
+
+impl Fixture {
+    fn manifest(&self, name: &str, change: &Change) -> PathBuf {
+        let (clip, language) = (
+            realsyn_models::folder_sha256(&self.models.join("demo-clip")).unwrap(),
+            realsyn_models::folder_sha256(&self.models.join("smollm2-135m-instruct")).unwrap(),
+        );
+        let text = format!(
+            "apiVersion: realsyn.dev/v1alpha1\nkind: RealSynBuild\nmetadata: {{name: part}}\nspec:\n  \
+             source:\n    format: obelics\n    uri: {corpus}\n    imageMirrors:\n      - prefix: https://openstax.example/\n        uri: {images}\n  \
+             storage: {{uri: unused}}\n  models:\n    clip: {{sha256: \"{clip}\"}}\n    perplexity: {{sha256: \"{language}\"}}\n    llm: {{sha256: \"{language}\"}}\n  \
+             stages:\n    sentenceCluster: {{rowsPerCluster: 20}}\n    imageCluster: {{rowsPerCluster: 8}}\n    generate: {{maxNewTokens: 24}}\n{stages}\
+             ---\napiVersion: realsyn.dev/v1alpha1\nkind: RealSynRelease\nmetadata: {{name: part-v1}}\nspec:\n  buildRef: {{name: part}}\n  samplesPerShard: 10\n{release}",
+            corpus = self.folder.path().join("corpus").display(),
+            images = self.images.display(),
+            stages = change.stages,
+            release = change.release,
+        );
+        let file = self.folder.path().join(format!("{name}.yaml"));
+        std::fs::write(&file, text).unwrap();
+        file
+    }
+
+    fn out(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+
+    fn run(&self, out: &str, change: &Change, list: bool, how: &Execution) -> anyhow::Result<Outcome> {
+        let file = self.manifest(&format!("{out}-manifest"), change);
+        let at = Locations {
+            files: vec![file],
+            out: self.out(out),
+            models: Some(self.models.clone()),
+            ..Locations::default()
+        };
+        build(&BuildArgs { at, jobs: None, list, no_report: false }, &Quiet, how)
+    }
+
+    fn digest_of(&self, out: &str, how: &Execution) -> String {
+        self.run(out, &Change::default(), false, how).unwrap().releases[0].1.digest.to_string()
+    }
+}
+
+const TWO: Execution = Execution { jobs: 2, order: Order::Forward, runs: 1 };
+
+#[test]
+fn two_threads_in_reverse_order_with_every_shard_raced_give_the_same_digest() {
+    let Some((f, _one)) = fixture() else { return };
+    assert_eq!(f.digest_of("raced", &Execution { jobs: 2, order: Order::Reverse, runs: 2 }), f.digest);
+}
+
+#[test]
+fn killed_again_and_again_it_ends_with_the_same_digest() {
+    let Some((f, _one)) = fixture() else { return };
+    let kills: u64 = std::env::var("REALSYN_KILLS").map_or(10, |n| n.parse().unwrap());
+    let file = f.manifest("killed", &Change::default());
+    let start = |stdout| {
+        Command::new(env!("CARGO_BIN_EXE_realsyn"))
+            .args(["build", "-f"])
+            .arg(&file)
+            .args(["--out", &f.out("killed"), "--models"])
+            .arg(&f.models)
+            .stdout(stdout)
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    };
+    for kill in 0..kills {
+        // Seeded: 0 to 4 seconds, which reaches from the first listing into scoring and generation.
+        let hash = blake3::hash(&kill.to_le_bytes());
+        let millis = u64::from(u16::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1]])) % 4000;
+        let mut child = start(Stdio::null());
+        std::thread::sleep(Duration::from_millis(millis));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let ended = start(Stdio::piped()).wait_with_output().unwrap();
+    let printed = String::from_utf8(ended.stdout).unwrap();
+    assert!(ended.status.success(), "{printed}");
+    assert!(printed.contains(&f.digest), "after {kills} kills: {printed}");
+}
+
+#[test]
+fn on_s3_the_digest_is_the_same() {
+    let Some((f, _one)) = fixture() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let server = realsyn_e2e::S3Server::start(folder.path()).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_realsyn"))
+        .args(["build", "-f"])
+        .arg(f.manifest("s3", &Change::default()))
+        .args(["--out", &format!("s3://{}/builds", realsyn_e2e::S3Server::BUCKET), "--endpoint", &server.endpoint(), "--models"])
+        .arg(&f.models)
+        .env("AWS_ACCESS_KEY_ID", realsyn_e2e::S3Server::ACCESS_KEY)
+        .env("AWS_SECRET_ACCESS_KEY", realsyn_e2e::S3Server::SECRET_KEY)
+        .env("AWS_REGION", "us-east-1")
+        .output()
+        .unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(printed.contains(&f.digest), "{printed}");
+}
+
+#[test]
+fn only_what_a_change_touches_runs_again() {
+    let Some((f, _one)) = fixture() else { return };
+    let none = Change::default();
+    let first = f.run("changes", &none, false, &TWO).unwrap();
+    assert_eq!(first.releases[0].1.digest.to_string(), f.digest);
+    assert!(first.report.is_some());
+    assert_eq!(f.run("changes", &none, false, &TWO).unwrap().shards, 0, "a second run has nothing to do");
+
+    let execution = Change { stages: "    sentenceScore: {parallelism: 7, retry: 9}\n", ..Change::default() };
+    assert_eq!(f.run("changes", &execution, false, &TWO).unwrap().shards, 0, "execution fields change nothing");
+
+    let ran = |change: &Change, list| {
+        let before = commits(&f.out("changes"));
+        let outcome = f.run("changes", change, list, &TWO).unwrap();
+        let mut after = commits(&f.out("changes"));
+        after.retain(|name| !before.contains(name));
+        let mut stages: Vec<String> = after.iter().map(|n| n.split('/').next().unwrap().to_owned()).collect();
+        stages.sort();
+        stages.dedup();
+        (outcome, stages)
+    };
+    let band = Change { release: "  similarity: {low: 0.0, high: 0.9}\n", ..Change::default() };
+    let (outcome, stages) = ran(&band, false);
+    assert_eq!(stages, ["release"], "a band re-runs the release alone");
+    assert_ne!(outcome.releases[0].1.digest.to_string(), f.digest);
+
+    let limit = Change { stages: "    sentenceScore: {perplexity: {min: 30, max: 150}}\n", ..Change::default() };
+    let (_, stages) = ran(&limit, false);
+    assert!(!stages.contains(&"sentence-score".to_owned()), "a limit scores nothing again: {stages:?}");
+    assert!(stages.contains(&"sentence-dedup-near".to_owned()));
+    assert!(!stages.iter().any(|s| s.starts_with("image-")), "images do not depend on it: {stages:?}");
+
+    let probes = Change { stages: "    retrieve: {probeCells: 1, probeClusters: 1}\n", ..Change::default() };
+    let (_, stages) = ran(&probes, false);
+    let allowed = ["retrieve", "generate", "pair-score", "release"];
+    assert!(stages.iter().all(|s| allowed.contains(&s.as_str())), "retrieval and what follows: {stages:?}");
+    assert!(stages.contains(&"retrieve".to_owned()));
+}
+
+/// The commit records below a root, as `stage/step/...`.
+fn commits(root: &str) -> std::collections::BTreeSet<String> {
+    let mut found = std::collections::BTreeSet::new();
+    let mut open = vec![PathBuf::from(root)];
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_dir() {
+                open.push(entry.path());
+            } else if entry.file_name().to_string_lossy().ends_with(".commit.json") {
+                found.insert(entry.path().strip_prefix(root).unwrap().display().to_string());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn an_object_that_vanished_is_made_again_with_the_same_digest() {
+    let Some((f, _one)) = fixture() else { return };
+    f.run("healed", &Change::default(), false, &TWO).unwrap();
+    let scores = PathBuf::from(f.out("healed")).join("pair-score");
+    let mut removed = 0;
+    let mut open = vec![scores];
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            if entry.file_type().unwrap().is_dir() {
+                open.push(entry.path());
+            } else if entry.path().extension().is_some_and(|e| e == "parquet") {
+                std::fs::remove_file(entry.path()).unwrap();
+                removed += 1;
+            }
+        }
+    }
+    assert!(removed > 0);
+    // Another band makes the release read the scores again.
+    let band = Change { release: "  similarity: {low: -1.0, high: 1.0}\n", ..Change::default() };
+    let outcome = f.run("healed", &band, false, &TWO).unwrap();
+    assert!(outcome.releases[0].1.pairs > 0);
+}
+
+#[test]
+fn foreign_tools_read_the_release() {
+    let Some((f, _one)) = fixture() else { return };
+    let Some(python) = std::env::var_os("REALSYN_PYTHON") else {
+        eprintln!("SKIPPED: REALSYN_PYTHON names no interpreter");
+        return;
+    };
+    let outcome = f.run("reference", &Change::default(), false, &TWO).unwrap();
+    let manifest = &outcome.releases[0].1;
+    let output = Command::new(python)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign.py"))
+        .args([&manifest.uri, &f.out("reference"), &manifest.pairs.to_string()])
+        .env("HF_HOME", f.folder.path().join("hf"))
+        .output()
+        .unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(printed.contains(&format!("{} pairs agree", manifest.pairs)), "{printed}");
+}
