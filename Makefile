@@ -8,7 +8,7 @@ VENV := $(CACHE)/venv
 OUT := $(CACHE)/demo
 REALSYN := target/debug/realsyn
 
-.PHONY: test demo lint build models corpus python tools soak bench-quality clean-demo
+.PHONY: test demo lint build models corpus python tools soak clean-demo
 
 # Everything is built with one selection of packages, so that features are resolved once and nothing is built twice.
 build: tools

@@ -4,7 +4,7 @@
     fetch-corpus.py DEST [PAGES]
 
 No root is needed: the package is downloaded and unpacked, not installed. DEST/pages gets PAGES HTML pages (default
-170), chosen by a keyed hash of their names; DEST/images gets the pictures that they show.
+155), chosen by a keyed hash of their names; DEST/images gets the pictures that they show.
 """
 import hashlib
 import pathlib
@@ -36,7 +36,7 @@ def unpack(folder: pathlib.Path) -> pathlib.Path:
 
 def main() -> None:
     dest = pathlib.Path(sys.argv[1])
-    wanted = int(sys.argv[2]) if len(sys.argv) > 2 else 170
+    wanted = int(sys.argv[2]) if len(sys.argv) > 2 else 155
     done = dest / f".complete-{wanted}"
     if done.exists():
         print(f"corpus: {dest} is there")

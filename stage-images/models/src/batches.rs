@@ -1,8 +1,9 @@
-//! Batch plans: which texts go through a model together. Pure, so that a batch's content depends on the input list alone.
+//! Batch plans: which texts go through a model together. Pure, so that a batch's content depends on the input list
+//! alone.
 
-/// Groups of input indices. Texts are taken by descending length (ties by index), and a group is closed when one more text would
-/// lift its padded size, members × longest, above `budget` tokens. A text longer than the budget has a group of its own.
-/// Texts of length 0 are in no group.
+/// Groups of input indices. Texts are taken by descending length (ties by index), and a group is closed when one more
+/// text would lift its padded size, members × longest, above `budget` tokens. A text longer than the budget has a group
+/// of its own. Texts of length 0 are in no group.
 ///
 /// Long texts come first so that a thread that takes the last group takes a cheap one.
 pub(crate) fn by_length(lengths: &[usize], budget: usize) -> Vec<Vec<usize>> {

@@ -22,8 +22,9 @@ pub fn file_sha256(path: &Path) -> Result<String, ModelError> {
     }
 }
 
-/// SHA-256 of a model folder, lower-case hex: of the sorted lines `sha256  path` of its files, each ended by a newline, with
-/// paths relative to the folder and `/` between their parts. Symbolic links are followed, so a mounted volume hashes like a copy.
+/// SHA-256 of a model folder, lower-case hex: of the sorted lines `sha256  path` of its files, each ended by a newline,
+/// with paths relative to the folder and `/` between their parts. Symbolic links are followed, so a mounted volume
+/// hashes like a copy.
 ///
 /// A name that is not Unicode is a [`ModelError::Format`].
 pub fn folder_sha256(path: &Path) -> Result<String, ModelError> {
@@ -48,7 +49,8 @@ fn collect(folder: &Path, prefix: &str, lines: &mut Vec<String>) -> Result<(), M
     Ok(())
 }
 
-/// Reads a whole file and refuses it unless its SHA-256 is `expected`: the bytes that were hashed are the bytes that are used.
+/// Reads a whole file and refuses it unless its SHA-256 is `expected`: the bytes that were hashed are the bytes that
+/// are used.
 pub(crate) fn read_pinned(path: &Path, expected: &str) -> Result<Vec<u8>, ModelError> {
     let bytes = std::fs::read(path).map_err(ModelError::io(path))?;
     let found = hex(&Sha256::digest(&bytes));

@@ -1,4 +1,5 @@
-//! The sentence encoder all-MiniLM-L6-v2: a BERT with mean pooling and unit length (Reimers and Gurevych 2019; Wang et al. 2020).
+//! The sentence encoder all-MiniLM-L6-v2: a BERT with mean pooling and unit length (Reimers and Gurevych 2019; Wang et
+//! al. 2020).
 
 use std::path::Path;
 
@@ -28,9 +29,9 @@ const BUDGET: usize = 1024;
 
 /// all-MiniLM-L6-v2 on the CPU in f32: texts to 384 dimensions of unit length.
 ///
-/// Texts longer than 256 word pieces are cut. A text's vector depends on the others of its batch by rounding alone: any two batchings
-/// give vectors at most 1e-5 apart in Euclidean length (about 10 times what is measured; two unit vectors that are orthogonal are
-/// 1.41 apart).
+/// Texts longer than 256 word pieces are cut. A text's vector depends on the others of its batch by rounding alone: any
+/// two batchings give vectors at most 1e-5 apart in Euclidean length (about 10 times what is measured; two unit vectors
+/// that are orthogonal are 1.41 apart).
 pub struct MiniLm {
     tokenizer: Tokenizer,
     words: Vec<f32>,
@@ -120,7 +121,8 @@ impl Layer {
 }
 
 impl MiniLm {
-    /// Loads `model.safetensors` and `tokenizer.json` from a model folder. Names and shapes of all tensors are checked here.
+    /// Loads `model.safetensors` and `tokenizer.json` from a model folder. Names and shapes of all tensors are checked
+    /// here.
     pub fn load(folder: &Path) -> Result<Self, ModelError> {
         let mut weights = Weights::safetensors(&folder.join("model.safetensors"))?;
         let words = weights.take("embeddings.word_embeddings.weight", &[VOCABULARY, WIDTH])?;

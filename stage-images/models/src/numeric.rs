@@ -1,8 +1,10 @@
-//! Element-wise functions written so that the compiler turns their loops into vector code, fused where that saves a pass.
+//! Element-wise functions written so that the compiler turns their loops into vector code, fused where that saves a
+//! pass.
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Error, Layout, Result, Shape, Tensor};
 
-/// e^x for x ≤ 88, within 2 units in the last place; 0 below −87. Reduction to |r| ≤ ln 2 / 2 and a polynomial (Cephes' coefficients).
+/// e^x for x ≤ 88, within 2 units in the last place; 0 below −87. Reduction to |r| ≤ ln 2 / 2 and a polynomial (Cephes'
+/// coefficients).
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     // Adding and taking away 1.5 · 2^23 rounds to the nearest integer without a rounding instruction.
@@ -23,8 +25,8 @@ pub(crate) fn exp(x: f32) -> f32 {
     if x < -87.0 { 0.0 } else { y * power }
 }
 
-/// x · Φ(x), Φ the standard normal distribution function, with the error function of Abramowitz and Stegun 7.1.26 (absolute error
-/// of erf ≤ 1.5e-7).
+/// x · Φ(x), Φ the standard normal distribution function, with the error function of Abramowitz and Stegun 7.1.26
+/// (absolute error of erf ≤ 1.5e-7).
 #[inline(always)]
 pub(crate) fn gelu(x: f32) -> f32 {
     let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
@@ -38,7 +40,8 @@ pub(crate) fn gelu(x: f32) -> f32 {
     x * if x < 0.0 { tail } else { 1.0 - tail }
 }
 
-/// ln Σ e^x over a row, shifted by its maximum. Lanes are summed in f32 over 1,024 elements at a time and in f64 beyond.
+/// ln Σ e^x over a row, shifted by its maximum. Lanes are summed in f32 over 1,024 elements at a time and in f64
+/// beyond.
 pub(crate) fn log_sum_exp(row: &[f32]) -> f64 {
     let mut lanes = [f32::NEG_INFINITY; 16];
     let chunks = row.chunks_exact(16);
@@ -80,8 +83,8 @@ fn contiguous<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]>
 
 /// `x + y` of the same shape, or with one row `y` added to each row of `x`.
 ///
-/// The library's own sum splits its work over a process-wide pool behind one lock, where batches on several threads would wait for
-/// each other.
+/// The library's own sum splits its work over a process-wide pool behind one lock, where batches on several threads
+/// would wait for each other.
 pub(crate) fn add(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     x.apply_op2_no_bwd(y, &Add)
 }
@@ -149,8 +152,8 @@ impl CustomOp1 for SwiGlu {
     }
 }
 
-/// Softmax of `scale · x` along the last dimension over the first `visible(row)` elements of each row, rows counted over all other
-/// dimensions; the elements beyond are masked, their probability is 0. `visible` is at least 1.
+/// Softmax of `scale · x` along the last dimension over the first `visible(row)` elements of each row, rows counted
+/// over all other dimensions; the elements beyond are masked, their probability is 0. `visible` is at least 1.
 pub(crate) struct MaskedSoftmax<F> {
     pub(crate) scale: f32,
     pub(crate) visible: F,

@@ -1,5 +1,5 @@
-//! Tests on the real models. They look in the folder that `REALSYN_MODELS` names, else in `.cache/models` of the workspace, and skip
-//! loudly when it is not there. The golden values come from `tests/golden/reference.py`.
+//! Tests on the real models. They look in the folder that `REALSYN_MODELS` names, else in `.cache/models` of the
+//! workspace, and skip loudly when it is not there. The golden values come from `tests/golden/reference.py`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -152,7 +152,7 @@ fn surprisals_agree_with_the_reference() {
         assert_eq!(score.tokens as usize, expected.surprisals.len(), "{text}");
         let expected: f64 = expected.surprisals.iter().sum();
         assert!(
-            (score.nll_sum - expected).abs() <= 1e-3 * f64::from(score.tokens),
+            (score.nll_sum - expected).abs() <= 1e-4 * f64::from(score.tokens),
             "{text}: {score:?}, expected {expected}"
         );
     }
@@ -168,7 +168,7 @@ fn batched_scores_equal_single_ones() {
         let single = model.score(&[text]).unwrap()[0];
         assert_eq!(single.tokens, batched.tokens);
         assert!(
-            (single.nll_sum - batched.nll_sum).abs() <= 1e-3 * f64::from(single.tokens),
+            (single.nll_sum - batched.nll_sum).abs() <= 1e-4 * f64::from(single.tokens),
             "{text}: {single:?} {batched:?}"
         );
     }
@@ -199,12 +199,11 @@ fn answers_come_in_order_and_end_for_a_reason() {
     let golden = golden();
     let long = "Count from one to a hundred. ".repeat(3);
     let system = &golden.prompt.0;
-    let users = [long.as_str(), &golden.prompt.1, "Say only the word \"yes\"."];
-    let prompts = users.map(|user| Prompt { system, user });
-    let together = model.generate(&prompts).unwrap();
+    let users = [long.as_str(), &golden.prompt.1, "What is the capital of France?"];
+    let together = model.generate(&users.map(|user| Prompt { system, user })).unwrap();
     assert_eq!(together[1].text, golden.answer.text);
-    assert_eq!((together[0].finish, together[0].tokens), (FinishReason::Length, 16));
-    assert!(together[2].finish == FinishReason::Stop && together[2].tokens < 16, "{:?}", together[2]);
+    assert_eq!((together[1].finish, together[1].tokens), (FinishReason::Length, 16));
+    assert!(together[2].text.contains("Paris") && together[2].finish == FinishReason::Stop, "{:?}", together[2]);
     assert!(model.generate(&[]).unwrap().is_empty());
 }
 
@@ -233,7 +232,7 @@ fn image_features_agree_with_the_reference() {
     let found = model.forward(&pixels).unwrap();
     let distance = distance(&found.features, &golden.features);
     // 50 layers of sums of up to 1,152 products: √(50 · 1152) · 6e-8 is 1.4e-5.
-    assert!(distance < 5e-5, "{distance}");
+    assert!(distance < 1.4e-5, "{distance}");
     for (label, probability) in golden.top {
         assert!((f64::from(found.probabilities[label]) - probability).abs() < 1e-4 * probability.max(0.01), "{label}");
     }

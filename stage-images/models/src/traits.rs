@@ -1,7 +1,7 @@
 //! The traits behind which every engine sits. No tensors and no async: slices in, plain values out.
 //!
-//! All of them are `Send + Sync` and take `&self`; one loaded model serves a whole process. The result for an input list depends
-//! on the list alone, never on the number of threads.
+//! All of them are `Send + Sync` and take `&self`; one loaded model serves a whole process. The result for an input
+//! list depends on the list alone, never on the number of threads.
 
 use crate::ModelError;
 

@@ -69,8 +69,8 @@ impl Weights {
         Tensor::from_vec(data, shape, &Device::Cpu).map_err(ModelError::compute("weights"))
     }
 
-    /// The left-over name that shares the longest prefix and suffix with `name`, if that is most of it: the usual misnaming adds or
-    /// drops a prefix.
+    /// The left-over name that shares the longest prefix and suffix with `name`, if that is most of it: the usual
+    /// misnaming adds or drops a prefix.
     fn similar(&self, name: &str) -> Option<String> {
         let common = |other: &str| {
             let suffix = name.bytes().rev().zip(other.bytes().rev()).take_while(|(a, b)| a == b).count();
@@ -82,8 +82,8 @@ impl Weights {
     }
 }
 
-/// Stacks `[out_i, input]` matrices and transposes them to `[input, Σ out_i]`: one product instead of several, and a layout that the
-/// matrix product reads without repacking when there are few rows.
+/// Stacks `[out_i, input]` matrices and transposes them to `[input, Σ out_i]`: one product instead of several, and a
+/// layout that the matrix product reads without repacking when there are few rows.
 pub(crate) fn stack_transposed(parts: &[Vec<f32>], input: usize) -> Result<Tensor, ModelError> {
     let total: usize = parts.iter().map(|part| part.len() / input).sum();
     let rows: Vec<&[f32]> = parts.iter().flat_map(|part| part.chunks_exact(input)).collect();

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A set of worker threads, each a rayon pool of one.
 ///
-/// The tensor library splits each matrix product over the rayon pool it is called from. Inside a pool of one it stays on its
-/// thread, so whole batches run side by side without waiting for each other, and the element-wise work between the products,
-/// which the library does on one thread, is spread too.
+/// The tensor library splits each matrix product over the rayon pool it is called from. Inside a pool of one it stays
+/// on its thread, so whole batches run side by side without waiting for each other, and the element-wise work between
+/// the products, which the library does on one thread, is spread too.
 pub(crate) struct Workers {
     pools: Vec<rayon::ThreadPool>,
 }
@@ -25,8 +25,8 @@ impl Workers {
         Ok(Self { pools: (0..threads.max(1)).map(pool).collect::<Result<_, _>>()? })
     }
 
-    /// `f(0), …, f(n − 1)` in that order. Which thread runs which call changes nothing but the time. The first error in order is
-    /// returned; calls that had not started by then are skipped.
+    /// `f(0), …, f(n − 1)` in that order. Which thread runs which call changes nothing but the time. The first error in
+    /// order is returned; calls that had not started by then are skipped.
     pub(crate) fn map<T: Send, E: Send>(
         &self,
         n: usize,

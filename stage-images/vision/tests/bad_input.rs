@@ -117,7 +117,7 @@ fn a_compressed_bomb_costs_its_claimed_pixels_only() {
     // A stored-block stream that goes on long after its 2 × 1 pixels, and one that ends before them.
     let stored = |n: u16| [&[0x78, 0x01, 0x01][..], &n.to_le_bytes(), &(!n).to_le_bytes(), &vec![0; n.into()]].concat();
     let long = forged_png(2, 1, &stored(65_535));
-    assert!(matches!(read(&long), Ok(_) | Err(Corrupt)));
+    assert_eq!(read(&long).map(|d| d.rgb.into_data()), Ok(vec![0; 6]));
     let short = read(&forged_png(8_000, 8_000, &stored(500)));
     assert!(matches!(short, Err(Corrupt | Truncated)), "{short:?}");
     // A colour profile that would inflate never reaches a decoder, whatever it holds.
@@ -216,6 +216,7 @@ fn orientation_is_applied_and_broken_exif_costs_only_itself() {
         assert_eq!((got.source_width, got.source_height), (120, 104));
     }
 }
+
 #[test]
 fn what_lies_under_transparency_is_white_and_every_depth_is_read() {
     let encode = |samples: &[u8], color: ColorType| {

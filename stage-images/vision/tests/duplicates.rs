@@ -9,6 +9,8 @@ use std::collections::{HashMap, HashSet};
 use common::{copy, diagram, drawing, openstax, parallel, screenshot, shapes, texture};
 use realsyn_vision::{DecodeLimits, Fingerprint, Rgb, Thresholds, decode};
 
+type Generator = fn(usize) -> Rgb;
+
 /// Pairs (i < j) that share a band and are the same.
 fn merged(prints: &[Option<Fingerprint>]) -> Vec<(usize, usize)> {
     let mut buckets: HashMap<u32, Vec<usize>> = HashMap::new();
@@ -33,7 +35,7 @@ fn merged(prints: &[Option<Fingerprint>]) -> Vec<(usize, usize)> {
 #[test]
 fn planted_copies_are_found_and_hard_negatives_are_not() {
     const EACH: usize = 270;
-    let kinds: [(&str, fn(usize) -> Rgb); 5] = [
+    let kinds: [(&str, Generator); 5] = [
         ("texture", texture),
         ("shapes", shapes),
         ("screenshot", screenshot),

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::labels::{likeliest, names, plain};
 use crate::{Captioner, EfficientNet, ModelError, RgbView};
 
-/// Says what the network takes an image for, and how sure it is: a demonstration of a captioner, with one noun and no scene.
+/// Says what the network takes an image for, and how sure it is: a demonstration of a captioner, with one noun and no
+/// scene.
 pub struct LabelCaptioner {
     network: Arc<EfficientNet>,
     names: Vec<String>,

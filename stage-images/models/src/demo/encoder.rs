@@ -13,11 +13,12 @@ const TOP: usize = 100;
 
 /// ConSE: an image is the mean of its likeliest labels' text vectors, weighted by their probabilities.
 ///
-/// Three changes to the original, chosen by ranking the captions of 1,478 textbook figures for each image: the label vectors' mean
-/// is taken from each (what all names share, being names, pulls every image to one place), the probabilities are flattened (square
-/// roots, temperature 2), and 100 labels take part instead of 10. Together they bring the own caption under the first 10 for
-/// 7.9 % of the figures instead of 5.2 % (chance: 0.7 %), and its median rank from 449 to 283; for the 591 figures whose first label
-/// has more than 0.3, 15.6 % and 89. Most figures are diagrams, maps and scenes with people, which no label describes.
+/// Three changes to the original, chosen by ranking the captions of 1,478 textbook figures for each image: the label
+/// vectors' mean is taken from each (what all names share, being names, pulls every image to one place), the
+/// probabilities are flattened (square roots, temperature 2), and 100 labels take part instead of 10. Together they
+/// bring the own caption under the first 10 for 7.9 % of the figures instead of 5.2 % (chance: 0.7 %), and its median
+/// rank from 449 to 283; for the 591 figures whose first label has more than 0.3, 15.6 % and 89. Most figures are
+/// diagrams, maps and scenes with people, which no label describes.
 pub struct ConseEncoder {
     pub(super) network: Arc<EfficientNet>,
     pub(super) names: Vec<String>,

@@ -5,8 +5,8 @@ use std::path::Path;
 use crate::ModelError;
 use crate::efficientnet::LABELS;
 
-/// The 1,000 names in the network's order, from `imagenet1k_clean_names.json` of a model folder. An explanation in brackets that
-/// sets a name apart ("kite (bird of prey)") is kept.
+/// The 1,000 names in the network's order, from `imagenet1k_clean_names.json` of a model folder. An explanation in
+/// brackets that sets a name apart ("kite (bird of prey)") is kept.
 pub(super) fn names(folder: &Path) -> Result<Vec<String>, ModelError> {
     let path = folder.join("imagenet1k_clean_names.json");
     let bytes = std::fs::read(&path).map_err(ModelError::io(&path))?;

@@ -23,8 +23,8 @@ impl Default for LabelTaggerOptions {
     }
 }
 
-/// An image's likely labels, scored by probability, and the vocabulary's nouns nearest to the image, scored by cosine. Both scales end
-/// at 1 but are not comparable otherwise: a demonstration of a tagger.
+/// An image's likely labels, scored by probability, and the vocabulary's nouns nearest to the image, scored by cosine.
+/// Both scales end at 1 but are not comparable otherwise: a demonstration of a tagger.
 pub struct LabelTagger {
     encoder: Arc<ConseEncoder>,
     nouns: Vec<String>,

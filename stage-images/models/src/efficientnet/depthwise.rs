@@ -1,7 +1,8 @@
-//! Depthwise convolution, one filter per channel, channels last. The tensor library would run one convolution per channel.
+//! Depthwise convolution, one filter per channel, channels last. The tensor library would run one convolution per
+//! channel.
 
-/// Zero padding before and the output's size along one axis under TensorFlow's SAME rule: the output has ⌈n / stride⌉ points, and
-/// of an odd amount of padding the greater part lies behind.
+/// Zero padding before and the output's size along one axis under TensorFlow's SAME rule: the output has ⌈n / stride⌉
+/// points, and of an odd amount of padding the greater part lies behind.
 pub(super) fn same(n: usize, kernel: usize, stride: usize) -> (usize, usize) {
     let out = n.div_ceil(stride);
     let total = ((out - 1) * stride + kernel).saturating_sub(n);
@@ -19,7 +20,8 @@ pub(super) struct Depthwise {
 }
 
 impl Depthwise {
-    /// Convolves `x: [side, side, channels]` with SAME padding and clips to 0…6. Returns `[out, out, channels]` and `out`.
+    /// Convolves `x: [side, side, channels]` with SAME padding and clips to 0…6. Returns `[out, out, channels]` and
+    /// `out`.
     pub(super) fn apply_relu6(&self, x: &[f32], side: usize) -> (Vec<f32>, usize) {
         let channels = self.bias.len();
         let (before, out) = same(side, self.kernel, self.stride);
@@ -65,7 +67,8 @@ mod tests {
 
     #[test]
     fn each_channel_has_its_own_filter() {
-        // 3 × 3 input, two channels: ones, and 0…8 in reading order; kernel 3, stride 2; filters: a sum, and the centre alone.
+        // 3 × 3 input, two channels: ones, and 0…8 in reading order; kernel 3, stride 2; filters: a sum, and the centre
+        // alone.
         let x: Vec<f32> = (0..9).flat_map(|i| [1.0, i as f32]).collect();
         let weight = (0..9).flat_map(|i| [1.0, if i == 4 { 0.5 } else { 0.0 }]).collect();
         let kernel = Depthwise { weight, bias: vec![0.25, -0.5], kernel: 3, stride: 2 };

@@ -1,4 +1,5 @@
-//! EfficientNet-Lite0 (Tan and Le 2019, without squeeze-and-excitation, with ReLU6): image features and ImageNet labels.
+//! EfficientNet-Lite0 (Tan and Le 2019, without squeeze-and-excitation, with ReLU6): image features and ImageNet
+//! labels.
 
 mod depthwise;
 mod preprocess;
@@ -77,7 +78,8 @@ fn batch_norm(weights: &mut Weights, name: &str, channels: usize) -> Result<(Vec
 }
 
 impl Pointwise {
-    /// A convolution over `taps` whose batch normalisation is folded in. `shape` is the stored one, output channels first.
+    /// A convolution over `taps` whose batch normalisation is folded in. `shape` is the stored one, output channels
+    /// first.
     fn load(weights: &mut Weights, convolution: &str, norm: &str, shape: [usize; 4]) -> Result<Self, ModelError> {
         let [output, input, height, width] = shape;
         let stored = weights.take(&format!("{convolution}.weight"), &shape)?;
@@ -169,8 +171,8 @@ fn neighbourhoods(x: &[f32], side: usize) -> (Vec<f32>, usize) {
 }
 
 impl EfficientNet {
-    /// Loads `model.safetensors` from a model folder, or else the published `efficientnet-lite0-57934424.pth`, whose hash is known
-    /// here and which is read without being executed. Names and shapes of all tensors are checked here.
+    /// Loads `model.safetensors` from a model folder, or else the published `efficientnet-lite0-57934424.pth`, whose
+    /// hash is known here and which is read without being executed. Names and shapes of all tensors are checked here.
     pub fn load(folder: &Path) -> Result<Self, ModelError> {
         let safe = folder.join("model.safetensors");
         let mut weights =
@@ -193,8 +195,8 @@ impl EfficientNet {
         Ok(Self { stem, blocks, head, classifier, workers })
     }
 
-    /// Features and label probabilities of each image, in input order. Each image goes through the network alone, so its result
-    /// depends on nothing else.
+    /// Features and label probabilities of each image, in input order. Each image goes through the network alone, so
+    /// its result depends on nothing else.
     pub fn classify(&self, images: &[RgbView<'_>]) -> Result<Vec<Classified>, ModelError> {
         self.workers.map(images.len(), |index| self.forward(&pixels(&images[index])).map_err(ModelError::compute(NAME)))
     }

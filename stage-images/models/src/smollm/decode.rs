@@ -1,5 +1,5 @@
-//! Attention of single new tokens over cached keys and values, in plain loops: for one row the tensor library's copies would cost
-//! more than the sums.
+//! Attention of single new tokens over cached keys and values, in plain loops: for one row the tensor library's copies
+//! would cost more than the sums.
 
 use candle_core::Result as TensorResult;
 
@@ -42,7 +42,8 @@ impl Segment {
     }
 }
 
-/// Turns each pair of neighbouring dimensions of each head in place by its angle; `angles` are `[head / 2]` cosines and sines.
+/// Turns each pair of neighbouring dimensions of each head in place by its angle; `angles` are `[head / 2]` cosines and
+/// sines.
 pub(super) fn rotate(heads: &mut [f32], head: usize, (cos, sin): (&[f32], &[f32])) {
     for head in heads.chunks_exact_mut(head) {
         for ((pair, cos), sin) in head.chunks_exact_mut(2).zip(cos).zip(sin) {
@@ -51,7 +52,8 @@ pub(super) fn rotate(heads: &mut [f32], head: usize, (cos, sin): (&[f32], &[f32]
     }
 }
 
-/// Attention of one token's `query: [heads, head]` over a layer of the segments in order, into `out: [heads, head]`, zero before.
+/// Attention of one token's `query: [heads, head]` over a layer of the segments in order, into `out: [heads, head]`,
+/// zero before.
 pub(super) fn attend(query: &[f32], out: &mut [f32], head: usize, segments: &[&Segment], layer: usize) {
     let kv_heads = segments.iter().filter_map(|segment| segment.layers.get(layer)).map(Vec::len).max().unwrap_or(1);
     let group = query.len() / head / kv_heads;

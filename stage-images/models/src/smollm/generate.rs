@@ -7,8 +7,8 @@ use super::decode::{Segment, attend, rotate};
 use super::llama::{KeysValues, NAME};
 use crate::{FinishReason, Generated, Generator, ModelError, Prompt};
 
-/// Sequences decoded side by side. A step reads all weights once, whatever their number; a multiple of the six columns that the
-/// matrix product's kernels compute at once.
+/// Sequences decoded side by side. A step reads all weights once, whatever their number; a multiple of the six columns
+/// that the matrix product's kernels compute at once.
 const GROUP: usize = 24;
 
 /// What the chat template says for the system when the caller does not.
@@ -53,8 +53,8 @@ impl SmolLm {
         Ok(logits.chunks_exact(self.llama.sizes.vocabulary).map(|row| best(row) as u32).collect())
     }
 
-    /// Generates for prompts that all begin with the tokens of `prefix`, given without them. Returns the new tokens, and whether the
-    /// model ended its turn.
+    /// Generates for prompts that all begin with the tokens of `prefix`, given without them. Returns the new tokens,
+    /// and whether the model ended its turn.
     fn continue_group(
         &self,
         prompts: &[&[u32]],
@@ -119,7 +119,8 @@ impl SmolLm {
     }
 }
 
-/// Greedy, so the same prompts give the same texts. The tokens with which all prompts of a call begin go through the model once.
+/// Greedy, so the same prompts give the same texts. The tokens with which all prompts of a call begin go through the
+/// model once.
 impl Generator for SmolLm {
     fn generate(&self, prompts: &[Prompt<'_>]) -> Result<Vec<Generated>, ModelError> {
         let chats: Vec<Vec<u32>> =

@@ -82,7 +82,8 @@ impl Gguf {
         self.value("tokenizer.chat_template", "a string", |value| value.to_string().cloned())
     }
 
-    /// The sizes in the header, checked for agreeing with each other; the tensors' shapes are checked against them later.
+    /// The sizes in the header, checked for agreeing with each other; the tensors' shapes are checked against them
+    /// later.
     pub(super) fn sizes(&self) -> Result<Sizes, ModelError> {
         let architecture = self.value("general.architecture", "a string", |value| value.to_string().cloned())?;
         if architecture != "llama" {

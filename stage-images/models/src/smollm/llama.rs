@@ -107,8 +107,8 @@ impl Llama {
         Tensor::from_vec(rows, (ids.len(), width), &Device::Cpu)
     }
 
-    /// Last hidden states `[batch · tokens, width]` of `ids: [batch, tokens]`, which follow `past` (one entry per layer, batch 1,
-    /// shared by the whole batch). `keep` receives each layer's keys and values, past ones included.
+    /// Last hidden states `[batch · tokens, width]` of `ids: [batch, tokens]`, which follow `past` (one entry per
+    /// layer, batch 1, shared by the whole batch). `keep` receives each layer's keys and values, past ones included.
     ///
     /// A token sees those before it alone, so what pads a row's end changes nothing before it.
     pub(super) fn forward(

@@ -18,8 +18,8 @@ use llama::Llama;
 /// Settings of [`SmolLm`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct SmolLmOptions {
-    /// Scoring: put the end-of-text token before each text, so that its first token is scored too. `false` scores tokens 2…t, as
-    /// the usual perplexity scripts do for models without a start token.
+    /// Scoring: put the end-of-text token before each text, so that its first token is scored too. `false` scores
+    /// tokens 2…t, as the usual perplexity scripts do for models without a start token.
     pub prepend_eos: bool,
     /// Scoring: a text is cut after this many tokens. At least 2.
     pub max_score_tokens: usize,
@@ -33,8 +33,8 @@ impl Default for SmolLmOptions {
     }
 }
 
-/// SmolLM2-135M-Instruct on the CPU: the 4-bit weights are widened to f32 once (about 650 MB), since a quantised product gains
-/// nothing from a batch.
+/// SmolLM2-135M-Instruct on the CPU: the 4-bit weights are widened to f32 once (about 650 MB), since a quantised
+/// product gains nothing from a batch.
 pub struct SmolLm {
     llama: Llama,
     tokenizer: Tokenizer,
@@ -47,7 +47,8 @@ pub struct SmolLm {
 }
 
 impl SmolLm {
-    /// Loads the one `.gguf` file of a model folder. Settings, tokenizer, and all tensors' names and shapes are checked here.
+    /// Loads the one `.gguf` file of a model folder. Settings, tokenizer, and all tensors' names and shapes are checked
+    /// here.
     pub fn load(folder: &Path, options: SmolLmOptions) -> Result<Self, ModelError> {
         let path = find_gguf(folder)?;
         let mut gguf = Gguf::open(&path)?;

@@ -1,7 +1,7 @@
 //! State dictionaries in PyTorch's old file format (before 1.6), read without executing them.
 //!
-//! The file is five pickles (magic number, protocol version, system, dictionary, names of the storages) and then each storage's
-//! elements: a count (i64) and the values, all little-endian.
+//! The file is five pickles (magic number, protocol version, system, dictionary, names of the storages) and then each
+//! storage's elements: a count (i64) and the values, all little-endian.
 
 mod pickle;
 #[cfg(test)]
@@ -21,11 +21,11 @@ use pickle::{Global, Value};
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 const PROTOCOL: i64 = 1001;
 
-/// Converts a state dictionary from PyTorch's old format to safetensors: f32 tensors in row-major order, names kept, integer tensors
-/// (batch counters) left out. The same input gives the same bytes.
+/// Converts a state dictionary from PyTorch's old format to safetensors: f32 tensors in row-major order, names kept,
+/// integer tensors (batch counters) left out. The same input gives the same bytes.
 ///
-/// `sha256` pins the source: a file with another hash is not read ([`ModelError::Digest`]). Nothing in the file is executed; a file
-/// that needs more than the instructions of a state dictionary is refused ([`ModelError::Format`]).
+/// `sha256` pins the source: a file with another hash is not read ([`ModelError::Digest`]). Nothing in the file is
+/// executed; a file that needs more than the instructions of a state dictionary is refused ([`ModelError::Format`]).
 pub fn convert_pth(source: &Path, sha256: &str, target: &Path) -> Result<(), ModelError> {
     let tensors = read(source, &read_pinned(source, sha256)?)?;
     let bytes: HashMap<&String, Vec<u8>> = tensors
@@ -149,8 +149,8 @@ impl Layout {
         known.then_some(Self { kind: *kind, storage, stored, offset, size, stride })
     }
 
-    /// The elements in row-major order of the sizes, whatever the strides. `None` when one lies outside the storage, or when there
-    /// are more than are stored (a stride of 0 could ask for any number).
+    /// The elements in row-major order of the sizes, whatever the strides. `None` when one lies outside the storage, or
+    /// when there are more than are stored (a stride of 0 could ask for any number).
     fn gather(&self, storage: &[[u8; 4]]) -> Option<RawTensor> {
         let count = self.size.iter().try_fold(1usize, |n, &size| n.checked_mul(size))?;
         if count > storage.len() {

@@ -1,5 +1,5 @@
-//! A reader for the few pickle instructions that a saved state dictionary needs. It builds plain values; nothing is imported or
-//! called, and every instruction and name outside a short list is refused.
+//! A reader for the few pickle instructions that a saved state dictionary needs. It builds plain values; nothing is
+//! imported or called, and every instruction and name outside a short list is refused.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -271,7 +271,8 @@ impl<'a> Reader<'a> {
             }
             b'c' => self.global()?,
             b'R' => self.reduce()?,
-            // BUILD: attributes of a dictionary (version numbers of modules) are dropped; of anything else they are refused.
+            // BUILD: attributes of a dictionary (version numbers of modules) are dropped; of anything else they are
+            // refused.
             b'b' => {
                 self.pop()?;
                 if !matches!(self.stack.last(), Some(Value::Dict(..))) {

@@ -140,9 +140,10 @@ pub fn inspect(bytes: &[u8], limits: &DecodeLimits) -> Result<Header, ImageRejec
 
 /// Decodes a JPEG, PNG, WebP or GIF file to upright RGB over white.
 ///
-/// A JPEG counts as whole only if its end-of-image marker is found behind its scans, and its scans are decoded strictly: one that
-/// is cut off anywhere is refused, never half grey. The price is that the few files that lack nothing but that marker are refused
-/// too, and a file that was cut and then closed with that marker by another program can't be told from a whole one. A GIF or animated WebP is whole if its first frame is; the other frames are never read.
+/// A JPEG counts as whole only if its end-of-image marker is found behind its scans, and its scans are decoded strictly:
+/// one that is cut off anywhere is refused, never half grey. The price is that the few files that lack nothing but that
+/// marker are refused too. A file that was cut and then closed with that marker by another program is not told from a
+/// whole one. A GIF or animated WebP is whole if its first frame is; the other frames are never read.
 ///
 /// # Errors
 /// - [`ImageReject::UnsupportedFormat`]: the first bytes are of no known format, or of a variant that is not read;

@@ -229,7 +229,7 @@ pub fn diagram(index: usize) -> Rgb {
 pub fn copy(rgb: &Rgb, variant: usize) -> Rgb {
     let mut key = Keyed::new("copy", variant);
     let mut out = rgb.clone();
-    if variant % 3 != 0 {
+    if !variant.is_multiple_of(3) {
         let percent = key.below(101) + 50;
         out = resize_exact(&out, out.width() * percent / 100, out.height() * percent / 100);
     }

@@ -1,0 +1,76 @@
+//! What is wrong with a build file or its surroundings stops the build before any stage, with one sentence that names
+//! what is wrong and what to do.
+
+use std::path::Path;
+use std::process::Command;
+
+const SHA: &str = "abababababababababababababababababababababababababababababababab";
+
+fn manifest(change: impl Fn(String) -> String) -> String {
+    change(format!(
+        "apiVersion: realsyn.dev/v1alpha1\nkind: RealSynBuild\nmetadata: {{name: bad}}\nspec:\n  source: {{format: html, uri: pages}}\n  \
+         storage: {{uri: out}}\n  models:\n    clip: {{sha256: \"{SHA}\"}}\n    perplexity: {{sha256: \"{SHA}\"}}\n    llm: {{sha256: \"{SHA}\"}}\n"
+    ))
+}
+
+/// Runs a build of `text` in a folder with one page and no models; returns what it said. It must fail.
+fn refused(text: &str, prepare: impl Fn(&Path)) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("pages")).unwrap();
+    std::fs::write(folder.path().join("pages/one.html"), "<p>A dog runs over the green field.</p>").unwrap();
+    std::fs::create_dir(folder.path().join("models")).unwrap();
+    std::fs::write(folder.path().join("build.yaml"), text).unwrap();
+    prepare(folder.path());
+    let output = Command::new(env!("CARGO_BIN_EXE_realsyn"))
+        .args(["build", "-f", "build.yaml", "--out", "out", "--models", "models"])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success(), "it was accepted: {said}");
+    assert!(!folder.path().join("out/documents").exists(), "a stage ran: {said}");
+    assert!(!said.contains("panicked"), "{said}");
+    said
+}
+
+#[test]
+fn an_unknown_field_is_named_with_the_nearest_one() {
+    let said = refused(&manifest(|m| m.replace("uri: pages", "uri: pages, revison: a")), |_| ());
+    assert!(said.contains("revison") && said.contains("revision"), "{said}");
+}
+
+#[test]
+fn a_model_with_another_hash_is_named_with_what_was_found() {
+    let said = refused(&manifest(|m| m), |folder| {
+        std::fs::create_dir(folder.join("models/other")).unwrap();
+        std::fs::write(folder.join("models/other/weights"), "w").unwrap();
+    });
+    assert!(said.contains("models.clip") && said.contains(SHA) && said.contains("models/other"), "{said}");
+}
+
+#[test]
+fn an_empty_corpus_is_not_taken_for_a_small_one() {
+    let said = refused(&manifest(|m| m), |folder| std::fs::remove_file(folder.join("pages/one.html")).unwrap());
+    assert!(said.contains("holds no file of format `html`") && said.contains("spec.source"), "{said}");
+}
+
+#[test]
+fn a_source_that_is_not_there_is_named() {
+    let said = refused(&manifest(|m| m.replace("uri: pages", "uri: pagse")), |_| ());
+    assert!(said.contains("pagse"), "{said}");
+}
+
+#[test]
+fn a_release_of_another_build_is_named() {
+    let text = manifest(|m| {
+        m + "---\napiVersion: realsyn.dev/v1alpha1\nkind: RealSynRelease\nmetadata: {name: r}\nspec:\n  buildRef: {name: another}\n"
+    });
+    let said = refused(&text, |_| ());
+    assert!(said.contains("another") && said.contains("buildRef"), "{said}");
+}
+
+#[test]
+fn a_file_that_is_not_yaml_is_named_with_the_line() {
+    let said = refused("apiVersion: [\n", |_| ());
+    assert!(said.contains("build.yaml") && said.contains("YAML"), "{said}");
+}
