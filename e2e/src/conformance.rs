@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use realsyn_dataset::store::{Entry, Settled, Store, StoreError, StoreExt, check_conditional};
+use realsyn_dataset::store::{Settled, Store, StoreError, StoreExt, check_conditional};
 
 /// Runs the suite on an empty store, and leaves objects there. `keys` is the size of the longest listing; above 1,000 a
 /// bucket's takes several pages.

@@ -53,7 +53,7 @@ fn row(i: u64, texts: usize) -> ReleaseRow {
 #[test]
 fn the_published_columns_are_there() {
     let rows: Vec<_> = (0..3).map(|i| row(i, 1 + i as usize)).collect();
-    let bytes = write_release_parquet(&rows, 3).unwrap();
+    let bytes = write_release_parquet(&rows, 3, None).unwrap();
     let read: Vec<Published> = read_table(bytes.into(), &Limits::default()).unwrap();
     let text = |row: &ReleaseRow, n: usize| row.texts.get(n).map(|t| t.text.clone());
     for (read, row) in read.iter().zip(&rows) {
@@ -73,7 +73,7 @@ fn the_published_columns_are_there() {
     assert_eq!(read.len(), 3);
     assert!(
         read_table::<Published>(
-            write_release_parquet(&[], 10).unwrap().into(),
+            write_release_parquet(&[], 10, None).unwrap().into(),
             &Limits::default()
         )
         .unwrap()
@@ -81,13 +81,13 @@ fn the_published_columns_are_there() {
     );
     assert!(
         read_table::<Published>(
-            write_release_parquet(&rows, 2).unwrap().into(),
+            write_release_parquet(&rows, 2, None).unwrap().into(),
             &Limits::default()
         )
         .is_err()
     );
-    assert!(write_release_parquet(&rows, 0).is_err());
-    assert!(write_release_parquet(&rows, 11).is_err());
+    assert!(write_release_parquet(&rows, 0, None).is_err());
+    assert!(write_release_parquet(&rows, 11, None).is_err());
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn keys_sort_in_the_order_of_samples() {
 #[test]
 fn the_bytes_of_a_release_never_change() {
     let rows: Vec<_> = (0..2_000).map(|i| row(i, i as usize % 5)).collect();
-    let bytes = write_release_parquet(&rows, 3).unwrap();
+    let bytes = write_release_parquet(&rows, 3, None).unwrap();
     assert_eq!(
         blake3::hash(&bytes).to_hex().as_str(),
         "7c9060bcb9c4898fcd02045f412c1e7472faab010c0189cf3a068d75888ab6b8"
