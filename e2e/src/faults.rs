@@ -50,11 +50,7 @@ pub struct Seeded {
 impl Seeded {
     /// Faults for `percent` of the requests.
     pub fn new(seed: u64, percent: u64) -> Self {
-        Self {
-            state: seed,
-            percent,
-            in_a_row: HashMap::new(),
-        }
+        Self { state: seed, percent, in_a_row: HashMap::new() }
     }
 
     /// The fault of the next request.
@@ -67,13 +63,8 @@ impl Seeded {
             Fault::Answer(500),
             Fault::AnswerAfter(500),
         ];
-        const READS: [Fault; 5] = [
-            Fault::TruncateBody,
-            Fault::TruncateBody,
-            Fault::StallBody,
-            Fault::LoseResponse,
-            Fault::Answer(503),
-        ];
+        const READS: [Fault; 5] =
+            [Fault::TruncateBody, Fault::TruncateBody, Fault::StallBody, Fault::LoseResponse, Fault::Answer(503)];
         // A late plain put would bring back an old content. No store can help that, so objects are named by attempt.
         const CONDITIONAL: [Fault; 5] = [
             Fault::DeliverLate,
@@ -84,10 +75,7 @@ impl Seeded {
         ];
         let strikes = self.random() % 100 < self.percent;
         let (group, choice) = (self.random().is_multiple_of(2), self.random() as usize);
-        let in_a_row = self
-            .in_a_row
-            .entry((seen.method.clone(), seen.path.clone()))
-            .or_default();
+        let in_a_row = self.in_a_row.entry((seen.method.clone(), seen.path.clone())).or_default();
         if !strikes || *in_a_row >= 2 {
             *in_a_row = 0;
             return Fault::None;
@@ -116,11 +104,7 @@ mod tests {
 
     #[test]
     fn one_seed_deals_one_sequence_with_never_three_faults_in_a_row() {
-        let seen = Seen {
-            method: "PUT".into(),
-            path: "/bucket/a".into(),
-            conditional: true,
-        };
+        let seen = Seen { method: "PUT".into(), path: "/bucket/a".into(), conditional: true };
         let deal = |seed| {
             let mut rule = Seeded::new(seed, 90);
             (0..500).map(|_| rule.next(&seen)).collect::<Vec<_>>()
@@ -129,12 +113,7 @@ mod tests {
         assert_eq!(faults, deal(7));
         assert_ne!(faults, deal(8));
         assert!(faults.windows(3).all(|three| three.contains(&Fault::None)));
-        for fault in [
-            Fault::DeliverLate,
-            Fault::Answer(409),
-            Fault::AnswerAfter(412),
-            Fault::LoseResponse,
-        ] {
+        for fault in [Fault::DeliverLate, Fault::Answer(409), Fault::AnswerAfter(412), Fault::LoseResponse] {
             assert!(faults.contains(&fault), "{fault:?}");
         }
     }

@@ -30,33 +30,18 @@ type Script = Arc<Mutex<dyn FnMut(&Seen) -> Fault + Send>>;
 
 impl FaultProxy {
     /// A proxy to `upstream`; `script` names the fault of each request, in the order in which they come.
-    pub fn start(
-        upstream: SocketAddr,
-        script: impl FnMut(&Seen) -> Fault + Send + 'static,
-    ) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()?;
+    pub fn start(upstream: SocketAddr, script: impl FnMut(&Seen) -> Fault + Send + 'static) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
         let address = listener.local_addr()?;
         let faults = Arc::new(AtomicUsize::new(0));
         let (script, count): (Script, _) = (Arc::new(Mutex::new(script)), Arc::clone(&faults));
         runtime.spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                tokio::spawn(serve(
-                    socket,
-                    upstream,
-                    Arc::clone(&script),
-                    Arc::clone(&count),
-                ));
+                tokio::spawn(serve(socket, upstream, Arc::clone(&script), Arc::clone(&count)));
             }
         });
-        Ok(Self {
-            address,
-            faults,
-            runtime: Some(runtime),
-        })
+        Ok(Self { address, faults, runtime: Some(runtime) })
     }
 
     /// A proxy whose faults are [`Seeded`].
@@ -101,8 +86,7 @@ async fn serve(socket: TcpStream, upstream: SocketAddr, script: Script, count: A
         wants_reset.store(fault == Fault::Reset, Ordering::Relaxed);
         Box::pin(answer(request, upstream, fault))
     });
-    let mut connection =
-        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service);
+    let mut connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service);
     // Errors are faults that were asked for, or a client that left.
     let _ = poll_fn(|context| connection.poll_without_shutdown(context)).await;
     let socket = connection.into_parts().io.into_inner();
@@ -112,11 +96,7 @@ async fn serve(socket: TcpStream, upstream: SocketAddr, script: Script, count: A
     }
 }
 
-async fn answer(
-    request: Request<Incoming>,
-    upstream: SocketAddr,
-    fault: Fault,
-) -> io::Result<Response<Scripted>> {
+async fn answer(request: Request<Incoming>, upstream: SocketAddr, fault: Fault) -> io::Result<Response<Scripted>> {
     if matches!(fault, Fault::LoseRequest | Fault::Reset) {
         return Err(io::ErrorKind::ConnectionAborted.into());
     }
@@ -134,21 +114,13 @@ async fn answer(
         return Err(io::ErrorKind::ConnectionAborted.into());
     }
     // A task of its own, so that the server gets the request even if the client leaves.
-    let (head, body) = tokio::spawn(forward(request, upstream))
-        .await??
-        .into_parts();
+    let (head, body) = tokio::spawn(forward(request, upstream)).await??.into_parts();
     let half = body.slice(..body.len() / 2);
     let body = match fault {
         Fault::LoseResponse => return Err(io::ErrorKind::ConnectionAborted.into()),
         Fault::AnswerAfter(status) => return Ok(refusal(status)),
-        Fault::StallBody => Scripted {
-            bytes: Some(half),
-            end: End::Stall,
-        },
-        Fault::TruncateBody => Scripted {
-            bytes: Some(half),
-            end: End::BreakAfterFlush,
-        },
+        Fault::StallBody => Scripted { bytes: Some(half), end: End::Stall },
+        Fault::TruncateBody => Scripted { bytes: Some(half), end: End::BreakAfterFlush },
         _ => Scripted::whole(body),
     };
     Ok(Response::from_parts(head, body))
@@ -157,20 +129,12 @@ async fn answer(
 /// Sends a request to the server on a connection of its own.
 async fn forward(request: Request<Scripted>, upstream: SocketAddr) -> io::Result<Response<Bytes>> {
     let socket = TokioIo::new(TcpStream::connect(upstream).await?);
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(socket)
-        .await
-        .map_err(io::Error::other)?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(socket).await.map_err(io::Error::other)?;
     tokio::spawn(connection);
-    let (mut head, body) = sender
-        .send_request(request)
-        .await
-        .map_err(io::Error::other)?
-        .into_parts();
+    let (mut head, body) = sender.send_request(request).await.map_err(io::Error::other)?.into_parts();
     let body = collect(body).await?;
     // A body that came in chunks goes on whole. The answer to HEAD has a length and no body.
-    if head.headers.remove(TRANSFER_ENCODING).is_some()
-        || !head.headers.contains_key(CONTENT_LENGTH)
-    {
+    if head.headers.remove(TRANSFER_ENCODING).is_some() || !head.headers.contains_key(CONTENT_LENGTH) {
         head.headers.insert(CONTENT_LENGTH, body.len().into());
     }
     Ok(Response::from_parts(head, body))
@@ -184,12 +148,9 @@ fn refusal(status: u16) -> Response<Scripted> {
         503 => "SlowDown",
         _ => "InternalError",
     };
-    let body = format!(
-        "<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>injected</Message></Error>"
-    );
+    let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>injected</Message></Error>");
     let mut response = Response::new(Scripted::whole(body.into()));
-    *response.status_mut() =
-        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response
 }
 
@@ -218,10 +179,7 @@ enum End {
 
 impl Scripted {
     fn whole(bytes: Bytes) -> Self {
-        Self {
-            bytes: Some(bytes).filter(|bytes| !bytes.is_empty()),
-            end: End::Done,
-        }
+        Self { bytes: Some(bytes).filter(|bytes| !bytes.is_empty()), end: End::Done }
     }
 }
 
@@ -229,10 +187,7 @@ impl Body for Scripted {
     type Data = Bytes;
     type Error = io::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         match (self.bytes.take(), &self.end) {
             (Some(bytes), _) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
             (None, End::Done) => Poll::Ready(None),
@@ -253,9 +208,7 @@ impl Body for Scripted {
 
     fn size_hint(&self) -> SizeHint {
         match self.end {
-            End::Done => {
-                SizeHint::with_exact(self.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
-            }
+            End::Done => SizeHint::with_exact(self.bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             End::Stall | End::BreakAfterFlush | End::Break => SizeHint::default(),
         }
     }

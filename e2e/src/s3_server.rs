@@ -36,15 +36,9 @@ impl S3Server {
     }
 
     fn launch(dir: &Path, keys: bool) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(dir.join(Self::BUCKET))
-            .with_context(|| format!("cannot make {}", dir.display()))?;
+        std::fs::create_dir_all(dir.join(Self::BUCKET)).with_context(|| format!("cannot make {}", dir.display()))?;
         let (child, port) = spawn(dir, keys, 0)?;
-        Ok(Self {
-            dir: dir.to_owned(),
-            keys,
-            port,
-            child,
-        })
+        Ok(Self { dir: dir.to_owned(), keys, port, child })
     }
 
     /// Where it listens.
@@ -83,27 +77,15 @@ fn spawn(dir: &Path, keys: bool, port: u16) -> anyhow::Result<(Child, u16)> {
     let mut command = Command::new(binary()?);
     command.args(["--attached", "--port", &port.to_string()]);
     if keys {
-        command.args([
-            "--access-key",
-            S3Server::ACCESS_KEY,
-            "--secret-key",
-            S3Server::SECRET_KEY,
-        ]);
+        command.args(["--access-key", S3Server::ACCESS_KEY, "--secret-key", S3Server::SECRET_KEY]);
     }
-    let mut child = command
-        .arg(dir)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()?;
+    let mut child = command.arg(dir).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
     let mut line = String::new();
     if let Some(output) = child.stdout.take() {
         BufReader::new(output).read_line(&mut line)?;
     }
     let told = serde_json::from_str::<serde_json::Value>(&line).ok();
-    let Some(port) = told
-        .and_then(|told| told["port"].as_u64())
-        .and_then(|port| u16::try_from(port).ok())
-    else {
+    let Some(port) = told.and_then(|told| told["port"].as_u64()).and_then(|port| u16::try_from(port).ok()) else {
         let status = child.wait()?;
         anyhow::bail!("s3-server did not start on port {port}: {status}, {line:?}");
     };
@@ -122,33 +104,17 @@ fn binary() -> anyhow::Result<&'static Path> {
 
 fn find() -> anyhow::Result<PathBuf> {
     let this = std::env::current_exe()?;
-    let folder = this
-        .ancestors()
-        .skip(1)
-        .find(|folder| !folder.ends_with("deps"))
-        .context("no target folder")?;
+    let folder = this.ancestors().skip(1).find(|folder| !folder.ends_with("deps")).context("no target folder")?;
     let path = folder.join("s3-server");
     if path.exists() {
         return Ok(path);
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args([
-            "build",
-            "--quiet",
-            "-p",
-            env!("CARGO_PKG_NAME"),
-            "--bin",
-            "s3-server",
-            "--target-dir",
-        ])
+        .args(["build", "--quiet", "-p", env!("CARGO_PKG_NAME"), "--bin", "s3-server", "--target-dir"])
         .arg(folder.parent().context("no target folder")?)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status()?;
-    ensure!(
-        status.success() && path.exists(),
-        "cargo build ended with {status}, and {} is needed",
-        path.display()
-    );
+    ensure!(status.success() && path.exists(), "cargo build ended with {status}, and {} is needed", path.display());
     Ok(path)
 }

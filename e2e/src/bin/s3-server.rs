@@ -61,10 +61,7 @@ async fn main() -> anyhow::Result<()> {
     let service = builder.build();
     let locks: Locks = Arc::new(std::array::from_fn(|_| Mutex::new(())));
     let listener = TcpListener::bind(("127.0.0.1", arguments.port)).await?;
-    println!(
-        "{}",
-        serde_json::json!({ "port": listener.local_addr()?.port() })
-    );
+    println!("{}", serde_json::json!({ "port": listener.local_addr()?.port() }));
     if arguments.attached {
         std::thread::spawn(|| {
             let _ = std::io::stdin().read_to_end(&mut Vec::new());
@@ -75,12 +72,9 @@ async fn main() -> anyhow::Result<()> {
         let (socket, _) = listener.accept().await?;
         let (service, locks) = (service.clone(), Arc::clone(&locks));
         tokio::spawn(async move {
-            let answer =
-                service_fn(move |request| handle(service.clone(), Arc::clone(&locks), request));
+            let answer = service_fn(move |request| handle(service.clone(), Arc::clone(&locks), request));
             // A client that breaks off is no concern of the server.
-            let _ = http1::Builder::new()
-                .serve_connection(TokioIo::new(socket), answer)
-                .await;
+            let _ = http1::Builder::new().serve_connection(TokioIo::new(socket), answer).await;
         });
     }
 }
@@ -91,19 +85,12 @@ async fn handle(
     request: Request<Incoming>,
 ) -> anyhow::Result<hyper::Response<s3s::Body>> {
     let carried_out = tokio::spawn(async move {
-        let conditional =
-            request.method() == Method::PUT && request.headers().contains_key(IF_NONE_MATCH);
+        let conditional = request.method() == Method::PUT && request.headers().contains_key(IF_NONE_MATCH);
         let mut hasher = DefaultHasher::new();
         request.uri().path().hash(&mut hasher);
         let lock = &locks[hasher.finish() as usize % locks.len()];
-        let _held = if conditional {
-            Some(lock.lock().await)
-        } else {
-            None
-        };
+        let _held = if conditional { Some(lock.lock().await) } else { None };
         service.call(request.map(s3s::Body::from)).await
     });
-    carried_out
-        .await?
-        .map_err(|error| anyhow::anyhow!("{error:?}"))
+    carried_out.await?.map_err(|error| anyhow::anyhow!("{error:?}"))
 }

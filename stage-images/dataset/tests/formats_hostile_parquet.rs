@@ -21,11 +21,7 @@ table_row! {
 }
 
 fn texts(n: usize) -> Vec<Text> {
-    (0..n)
-        .map(|i| Text {
-            text: format!("{i} {}", blake3::hash(&i.to_le_bytes())),
-        })
-        .collect()
+    (0..n).map(|i| Text { text: format!("{i} {}", blake3::hash(&i.to_le_bytes())) }).collect()
 }
 
 fn read(bytes: impl Into<Bytes>) -> Result<Vec<Text>, FormatError> {
@@ -60,10 +56,7 @@ fn claim_page_size(mut file: Vec<u8>, size: u64) -> Vec<u8> {
 fn with_compression(rows: &[Text], compression: Compression) -> Vec<u8> {
     let column = Arc::new(StringArray::from_iter_values(rows.iter().map(|r| &r.text)));
     let batch = RecordBatch::try_from_iter([("text", column as _)]).unwrap();
-    let properties = WriterProperties::builder()
-        .set_compression(compression)
-        .set_dictionary_enabled(false)
-        .build();
+    let properties = WriterProperties::builder().set_compression(compression).set_dictionary_enabled(false).build();
     let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
     writer.write(&batch).unwrap();
     writer.into_inner().unwrap()
@@ -105,11 +98,7 @@ fn a_page_that_claims_10_gb_is_refused_by_its_claim() {
     let file = write_table(&texts(500)).unwrap();
     for claim in [10_000_000_000, (1 << 31) - 1, 257 << 20] {
         match read(claim_page_size(file.clone(), claim)) {
-            Err(FormatError::TooLarge {
-                what: "a page",
-                found,
-                ..
-            }) => assert_eq!(found, claim),
+            Err(FormatError::TooLarge { what: "a page", found, .. }) => assert_eq!(found, claim),
             other => panic!("{claim}: {other:?}"),
         }
     }
@@ -120,10 +109,7 @@ fn a_gzip_page_is_held_to_its_claim() {
     let file = with_compression(&texts(500), Compression::GZIP(GzipLevel::default()));
     assert_eq!(read(file.clone()).unwrap(), texts(500));
     // The decoder would inflate the page to its end, whatever it claims.
-    assert!(matches!(
-        read(claim_page_size(file, 20_000)),
-        Err(FormatError::Corrupt { what: "a page", .. })
-    ));
+    assert!(matches!(read(claim_page_size(file, 20_000)), Err(FormatError::Corrupt { what: "a page", .. })));
 }
 
 #[test]
@@ -134,27 +120,12 @@ fn a_forged_footer_is_refused() {
         file[len_at..len_at + 4].copy_from_slice(&len.to_le_bytes());
         read(file.clone())
     };
-    assert!(matches!(
-        claim(u32::MAX),
-        Err(FormatError::TooLarge {
-            what: "the footer",
-            ..
-        })
-    ));
-    assert!(matches!(
-        claim(len_at as u32),
-        Err(FormatError::Truncated {
-            what: "the footer",
-            ..
-        })
-    ));
+    assert!(matches!(claim(u32::MAX), Err(FormatError::TooLarge { what: "the footer", .. })));
+    assert!(matches!(claim(len_at as u32), Err(FormatError::Truncated { what: "the footer", .. })));
     assert!(claim(10).is_err());
     assert!(claim(0).is_err());
     assert!(read(with_footer(b"")).is_err());
-    assert!(matches!(
-        read(b"PAR1 and more text PARE".to_vec()),
-        Err(FormatError::Unsupported { .. })
-    ));
+    assert!(matches!(read(b"PAR1 and more text PARE".to_vec()), Err(FormatError::Unsupported { .. })));
 }
 
 #[test]
@@ -166,16 +137,7 @@ fn a_schema_nested_100_000_deep_does_not_overflow_the_stack() {
         footer.extend(varint(depth));
         (0..depth).for_each(|_| footer.extend(element));
         footer.push(0);
-        assert!(
-            matches!(
-                read(with_footer(&footer)),
-                Err(FormatError::Corrupt {
-                    what: "the footer",
-                    ..
-                })
-            ),
-            "{depth}"
-        );
+        assert!(matches!(read(with_footer(&footer)), Err(FormatError::Corrupt { what: "the footer", .. })), "{depth}");
     }
 }
 
@@ -187,13 +149,7 @@ fn a_schema_with_a_forged_count_or_a_field_of_the_wrong_type_is_refused() {
     let two_schemas = [0x15, 2, 0x19, 0x1c, 0x00, 0x09, 0x04, 0x1c, 0x00, 0x00];
     for footer in [&count[..], &wrong_type, &two_schemas] {
         assert!(
-            matches!(
-                read(with_footer(footer)),
-                Err(FormatError::Corrupt {
-                    what: "the footer",
-                    ..
-                })
-            ),
+            matches!(read(with_footer(footer)), Err(FormatError::Corrupt { what: "the footer", .. })),
             "{footer:?}"
         );
     }
@@ -201,20 +157,11 @@ fn a_schema_with_a_forged_count_or_a_field_of_the_wrong_type_is_refused() {
 
 #[test]
 fn a_dictionary_cannot_multiply_a_text_without_bound() {
-    let rows = vec![
-        Text {
-            text: "ab".repeat(300_000)
-        };
-        1_000
-    ];
+    let rows = vec![Text { text: "ab".repeat(300_000) }; 1_000];
     let file = write_table(&rows).unwrap();
     assert!(file.len() < 100_000);
     match read(file) {
-        Err(FormatError::TooLarge {
-            what: "the text of 1,024 rows",
-            found,
-            ..
-        }) => assert_eq!(found, 600_000_000),
+        Err(FormatError::TooLarge { what: "the text of 1,024 rows", found, .. }) => assert_eq!(found, 600_000_000),
         other => panic!("{other:?}"),
     }
 }
@@ -229,39 +176,19 @@ fn limits_on_columns_values_row_groups_and_ratio_hold() {
     };
     assert!(with(|_| ()).is_ok());
     assert!(with(|l| l.columns = 1).is_err());
-    assert!(matches!(
-        with(|l| l.values = 4_999),
-        Err(FormatError::TooLarge { .. })
-    ));
+    assert!(matches!(with(|l| l.values = 4_999), Err(FormatError::TooLarge { .. })));
     assert!(with(|l| l.values = 10_000).is_ok());
-    assert!(matches!(
-        with(|l| l.row_group = 100_000),
-        Err(FormatError::TooLarge { .. })
-    ));
+    assert!(matches!(with(|l| l.row_group = 100_000), Err(FormatError::TooLarge { .. })));
     // 200 MiB of blanks compress to some 20 kB.
-    let bomb = with_compression(
-        &[Text {
-            text: " ".repeat(200 << 20),
-        }],
-        Compression::ZSTD(Default::default()),
-    );
-    assert!(matches!(
-        read(bomb),
-        Err(FormatError::TooLarge {
-            what: "a column",
-            ..
-        })
-    ));
+    let bomb = with_compression(&[Text { text: " ".repeat(200 << 20) }], Compression::ZSTD(Default::default()));
+    assert!(matches!(read(bomb), Err(FormatError::TooLarge { what: "a column", .. })));
 }
 
 #[test]
 fn bytes_that_are_not_utf8_are_an_error_in_a_typed_table() {
     let mut file = with_compression(&texts(10), Compression::UNCOMPRESSED);
     let needle = texts(10)[3].text.clone();
-    let at = file
-        .windows(needle.len())
-        .position(|w| w == needle.as_bytes())
-        .unwrap();
+    let at = file.windows(needle.len()).position(|w| w == needle.as_bytes()).unwrap();
     file[at + 5] = 0xff;
     assert!(matches!(read(file), Err(FormatError::Corrupt { .. })));
 }

@@ -6,17 +6,13 @@ use realsyn_dataset::formats::npy::{read_npy, write_npy};
 use realsyn_dataset::formats::tar::{IndexEntry, TarReader, TarWriter, index};
 
 fn values(n: usize) -> Vec<f16> {
-    (0..n)
-        .map(|i| f16::from_f32(i as f32 / 8.0 - 2.0))
-        .collect()
+    (0..n).map(|i| f16::from_f32(i as f32 / 8.0 - 2.0)).collect()
 }
 
 #[test]
 fn npy_has_the_bytes_that_numpy_writes() {
     let file = write_npy(3, &values(6)).unwrap();
-    let mut expected =
-        b"\x93NUMPY\x01\x00\x76\x00{'descr': '<f2', 'fortran_order': False, 'shape': (2, 3), }"
-            .to_vec();
+    let mut expected = b"\x93NUMPY\x01\x00\x76\x00{'descr': '<f2', 'fortran_order': False, 'shape': (2, 3), }".to_vec();
     expected.resize(127, b' ');
     expected.push(b'\n');
     expected.extend(values(6).iter().flat_map(|v| v.to_le_bytes()));
@@ -27,15 +23,9 @@ fn npy_has_the_bytes_that_numpy_writes() {
 fn npy_comes_back() {
     for (rows, dim) in [(0, 4), (1, 1), (7, 384)] {
         let matrix = read_npy(&write_npy(dim, &values(rows * dim)).unwrap()).unwrap();
-        assert_eq!(
-            (matrix.rows(), matrix.dim, &matrix.values),
-            (rows, dim, &values(rows * dim))
-        );
+        assert_eq!((matrix.rows(), matrix.dim, &matrix.values), (rows, dim, &values(rows * dim)));
         if rows > 0 {
-            assert_eq!(
-                matrix.row(rows - 1),
-                &values(rows * dim)[(rows - 1) * dim..]
-            );
+            assert_eq!(matrix.row(rows - 1), &values(rows * dim)[(rows - 1) * dim..]);
         }
     }
     assert!(write_npy(0, &[]).is_err());
@@ -46,15 +36,9 @@ fn npy_comes_back() {
 fn npy_cut_off_anywhere_is_an_error() {
     let file = write_npy(16, &values(64)).unwrap();
     for len in 0..file.len() {
-        assert!(
-            matches!(read_npy(&file[..len]), Err(FormatError::Truncated { .. })),
-            "cut at {len}"
-        );
+        assert!(matches!(read_npy(&file[..len]), Err(FormatError::Truncated { .. })), "cut at {len}");
     }
-    assert!(matches!(
-        read_npy(&[&file[..], b"x"].concat()),
-        Err(FormatError::Corrupt { .. })
-    ));
+    assert!(matches!(read_npy(&[&file[..], b"x"].concat()), Err(FormatError::Corrupt { .. })));
 }
 
 #[test]
@@ -85,10 +69,7 @@ fn npy_with_a_hostile_header_is_refused() {
     ] {
         assert!(with(header).is_err(), "{header}");
     }
-    assert!(matches!(
-        with(&" ".repeat(5_000)),
-        Err(FormatError::TooLarge { .. })
-    ));
+    assert!(matches!(with(&" ".repeat(5_000)), Err(FormatError::TooLarge { .. })));
 }
 
 fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
@@ -99,37 +80,19 @@ fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
     tar.finish().unwrap()
 }
 
-const FILES: [(&str, &[u8]); 4] = [
-    ("000000000.jpg", &[7; 700]),
-    ("000000000.txt", b"A dog."),
-    ("empty", b""),
-    ("folder/full", &[1; 512]),
-];
+const FILES: [(&str, &[u8]); 4] =
+    [("000000000.jpg", &[7; 700]), ("000000000.txt", b"A dog."), ("empty", b""), ("folder/full", &[1; 512])];
 
 #[test]
 fn a_tar_comes_back_with_its_places() {
     let mut tar = TarWriter::new(Vec::new());
-    let places: Vec<_> = FILES
-        .iter()
-        .map(|(name, content)| tar.append(name, content).unwrap())
-        .collect();
+    let places: Vec<_> = FILES.iter().map(|(name, content)| tar.append(name, content).unwrap()).collect();
     let bytes = tar.finish().unwrap();
-    let read: Vec<_> = TarReader::new(&bytes[..], 1 << 20)
-        .map(Result::unwrap)
-        .collect();
-    assert_eq!(
-        read,
-        FILES.map(|(name, content)| (name.to_owned(), content.to_vec()))
-    );
-    let entry = |i: usize| IndexEntry {
-        name: FILES[i].0.into(),
-        offset: places[i].start,
-        len: FILES[i].1.len() as u64,
-    };
-    assert_eq!(
-        index(&bytes[..]).unwrap(),
-        [entry(0), entry(1), entry(2), entry(3)]
-    );
+    let read: Vec<_> = TarReader::new(&bytes[..], 1 << 20).map(Result::unwrap).collect();
+    assert_eq!(read, FILES.map(|(name, content)| (name.to_owned(), content.to_vec())));
+    let entry =
+        |i: usize| IndexEntry { name: FILES[i].0.into(), offset: places[i].start, len: FILES[i].1.len() as u64 };
+    assert_eq!(index(&bytes[..]).unwrap(), [entry(0), entry(1), entry(2), entry(3)]);
     for (place, (_, content)) in places.iter().zip(FILES) {
         assert_eq!(&bytes[place.start as usize..place.end as usize], content);
     }
@@ -150,10 +113,7 @@ fn a_tar_cut_off_anywhere_is_an_error() {
     let bytes = archive(&FILES);
     // The reader stops at the first of the two empty blocks of the end.
     for len in (0..bytes.len() - 1024).step_by(97) {
-        assert!(
-            TarReader::new(&bytes[..len], 1 << 20).any(|m| m.is_err()),
-            "cut at {len}"
-        );
+        assert!(TarReader::new(&bytes[..len], 1 << 20).any(|m| m.is_err()), "cut at {len}");
         assert!(index(&bytes[..len]).is_err(), "cut at {len}");
     }
 }
@@ -161,32 +121,19 @@ fn a_tar_cut_off_anywhere_is_an_error() {
 #[test]
 fn a_file_above_the_limit_and_a_forged_header_are_refused() {
     let bytes = archive(&FILES);
-    assert!(matches!(
-        TarReader::new(&bytes[..], 699).next(),
-        Some(Err(FormatError::TooLarge { found: 700, .. }))
-    ));
+    assert!(matches!(TarReader::new(&bytes[..], 699).next(), Some(Err(FormatError::TooLarge { found: 700, .. }))));
     let mut forged = bytes.clone();
     forged[124..136].copy_from_slice(b"77777777777\0");
-    assert!(matches!(
-        TarReader::new(&forged[..], 1 << 20).next(),
-        Some(Err(FormatError::Corrupt { .. }))
-    ));
+    assert!(matches!(TarReader::new(&forged[..], 1 << 20).next(), Some(Err(FormatError::Corrupt { .. }))));
     let mut reader = TarReader::new(&forged[..], 1 << 20);
     assert!(reader.next().is_some() && reader.next().is_none());
     let mut header = tar::Header::from_byte_slice(&bytes[..512]).clone();
     header.set_size(u64::MAX);
     header.set_cksum();
     let huge = [header.as_bytes(), &bytes[512..]].concat();
-    assert!(matches!(
-        TarReader::new(&huge[..], 1 << 20).next(),
-        Some(Err(FormatError::TooLarge { .. }))
-    ));
+    assert!(matches!(TarReader::new(&huge[..], 1 << 20).next(), Some(Err(FormatError::TooLarge { .. }))));
     assert!(index(&huge[..]).is_err());
-    assert!(
-        TarWriter::new(Vec::new())
-            .append(&"n".repeat(300), b"")
-            .is_err()
-    );
+    assert!(TarWriter::new(Vec::new()).append(&"n".repeat(300), b"").is_err());
 }
 
 #[test]
@@ -196,26 +143,13 @@ fn long_names_of_other_writers_are_understood_and_folders_passed_over() {
     let mut header = tar::Header::new_gnu();
     header.set_entry_type(tar::EntryType::Directory);
     header.set_size(0);
-    builder
-        .append_data(&mut header.clone(), "folder/", &b""[..])
-        .unwrap();
+    builder.append_data(&mut header.clone(), "folder/", &b""[..]).unwrap();
     header.set_entry_type(tar::EntryType::Regular);
     header.set_size(2);
-    builder
-        .append_data(&mut header.clone(), &long, &b"hi"[..])
-        .unwrap();
-    builder
-        .append_pax_extensions([("path", long.as_bytes())])
-        .unwrap();
-    builder
-        .append_data(&mut header, "short", &b"yo"[..])
-        .unwrap();
+    builder.append_data(&mut header.clone(), &long, &b"hi"[..]).unwrap();
+    builder.append_pax_extensions([("path", long.as_bytes())]).unwrap();
+    builder.append_data(&mut header, "short", &b"yo"[..]).unwrap();
     let bytes = builder.into_inner().unwrap();
-    let read: Vec<_> = TarReader::new(&bytes[..], 1 << 20)
-        .map(Result::unwrap)
-        .collect();
-    assert_eq!(
-        read,
-        [(long.clone(), b"hi".to_vec()), (long, b"yo".to_vec())]
-    );
+    let read: Vec<_> = TarReader::new(&bytes[..], 1 << 20).map(Result::unwrap).collect();
+    assert_eq!(read, [(long.clone(), b"hi".to_vec()), (long, b"yo".to_vec())]);
 }

@@ -10,8 +10,8 @@ use parquet::file::properties::WriterProperties;
 use realsyn_dataset::formats::inventory::cut_runs;
 use realsyn_dataset::formats::parquet::Limits;
 use realsyn_dataset::formats::readers::{
-    Block, Document, DocumentLimits, DocumentReject, ImageRef, RejectReason, image_documents,
-    read_html, read_obelics, resolve_url,
+    Block, Document, DocumentLimits, DocumentReject, ImageRef, RejectReason, image_documents, read_html, read_obelics,
+    resolve_url,
 };
 use realsyn_dataset::formats::{FormatError, Row};
 use realsyn_dataset::table_row;
@@ -34,20 +34,11 @@ fn some(text: &str) -> Option<String> {
 }
 
 fn sound() -> Obelics {
-    let metadata = r#"[null, {"alt_text": " A dog. ", "document_url": "https://d.example/", "extra": [1]}, null, null]"#;
+    let metadata =
+        r#"[null, {"alt_text": " A dog. ", "document_url": "https://d.example/", "extra": [1]}, null, null]"#;
     Obelics {
-        images: Some(vec![
-            None,
-            some("https://i.example/dog.jpg"),
-            some(""),
-            some("data:image/png;base64,AA"),
-        ]),
-        texts: Some(vec![
-            some("One.\n\nTwo.END_OF_DOCUMENT_TOKEN_TO_BE_REPLACED"),
-            some(""),
-            some("Three."),
-            None,
-        ]),
+        images: Some(vec![None, some("https://i.example/dog.jpg"), some(""), some("data:image/png;base64,AA")]),
+        texts: Some(vec![some("One.\n\nTwo.END_OF_DOCUMENT_TOKEN_TO_BE_REPLACED"), some(""), some("Three."), None]),
         metadata: some(metadata),
         general_metadata: some(r#"{"url": "https://d.example/page", "warc_filename": null}"#),
     }
@@ -57,9 +48,7 @@ fn sound() -> Obelics {
 fn file(rows: &[Obelics]) -> Vec<u8> {
     let fields = Obelics::fields();
     let batch = serde_arrow::to_record_batch(&fields, &rows).unwrap();
-    let properties = WriterProperties::builder()
-        .set_dictionary_enabled(false)
-        .build();
+    let properties = WriterProperties::builder().set_dictionary_enabled(false).build();
     let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
     writer.write(&batch).unwrap();
     writer.into_inner().unwrap()
@@ -67,10 +56,7 @@ fn file(rows: &[Obelics]) -> Vec<u8> {
 
 fn read(bytes: impl Into<Bytes>) -> Result<Vec<Result<Document, DocumentReject>>, FormatError> {
     let mut documents = Vec::new();
-    let limits = DocumentLimits {
-        bytes: 100_000,
-        positions: 50,
-    };
+    let limits = DocumentLimits { bytes: 100_000, positions: 50 };
     read_obelics(bytes.into(), &Limits::default(), &limits, |document| {
         documents.push(document);
         Ok::<_, FormatError>(())
@@ -84,21 +70,8 @@ fn an_obelics_row_becomes_a_document() {
     let expected = Document {
         url: some("https://d.example/page"),
         source_row: 0,
-        blocks: vec![
-            Block {
-                position: 0,
-                text: "One.\n\nTwo.".into(),
-            },
-            Block {
-                position: 2,
-                text: "Three.".into(),
-            },
-        ],
-        images: vec![ImageRef {
-            position: 1,
-            url: "https://i.example/dog.jpg".into(),
-            alt: some("A dog."),
-        }],
+        blocks: vec![Block { position: 0, text: "One.\n\nTwo.".into() }, Block { position: 2, text: "Three.".into() }],
+        images: vec![ImageRef { position: 1, url: "https://i.example/dog.jpg".into(), alt: some("A dog.") }],
         licence: None,
         ignored_images: 1,
     };
@@ -116,55 +89,19 @@ fn a_bad_obelics_row_costs_itself() {
     let rows = [
         (change(|r| r.images = None), Some(NullColumn)),
         (change(|r| r.texts = None), Some(NullColumn)),
-        (
-            change(|r| r.images.as_mut().unwrap().truncate(3)),
-            Some(LengthMismatch),
-        ),
-        (
-            change(|r| r.metadata = some("[null]")),
-            Some(LengthMismatch),
-        ),
-        (
-            change(|r| r.metadata = some("[null, ")),
-            Some(MalformedMetadata),
-        ),
-        (
-            change(|r| r.metadata = some(r#"{"a": 1}"#)),
-            Some(MalformedMetadata),
-        ),
-        (
-            change(|r| r.metadata = Some("[".repeat(50_000))),
-            Some(MalformedMetadata),
-        ),
-        (
-            change(|r| r.general_metadata = some("nothing")),
-            Some(MalformedMetadata),
-        ),
-        (
-            change(|r| r.images.as_mut().unwrap()[0] = some("https://i.example/x.jpg")),
-            Some(ImageAndText),
-        ),
-        (
-            change(|r| r.texts.as_mut().unwrap()[2] = Some("x".repeat(100_001))),
-            Some(TooLarge),
-        ),
-        (
-            change(|r| (r.images, r.texts) = (Some(vec![None; 51]), Some(vec![None; 51]))),
-            Some(TooLarge),
-        ),
-        (
-            change(|r| (r.metadata, r.general_metadata) = (None, some(""))),
-            None,
-        ),
-        (
-            change(|r| (r.images, r.texts, r.metadata) = (Some(vec![]), Some(vec![]), some("[]"))),
-            None,
-        ),
+        (change(|r| r.images.as_mut().unwrap().truncate(3)), Some(LengthMismatch)),
+        (change(|r| r.metadata = some("[null]")), Some(LengthMismatch)),
+        (change(|r| r.metadata = some("[null, ")), Some(MalformedMetadata)),
+        (change(|r| r.metadata = some(r#"{"a": 1}"#)), Some(MalformedMetadata)),
+        (change(|r| r.metadata = Some("[".repeat(50_000))), Some(MalformedMetadata)),
+        (change(|r| r.general_metadata = some("nothing")), Some(MalformedMetadata)),
+        (change(|r| r.images.as_mut().unwrap()[0] = some("https://i.example/x.jpg")), Some(ImageAndText)),
+        (change(|r| r.texts.as_mut().unwrap()[2] = Some("x".repeat(100_001))), Some(TooLarge)),
+        (change(|r| (r.images, r.texts) = (Some(vec![None; 51]), Some(vec![None; 51]))), Some(TooLarge)),
+        (change(|r| (r.metadata, r.general_metadata) = (None, some(""))), None),
+        (change(|r| (r.images, r.texts, r.metadata) = (Some(vec![]), Some(vec![]), some("[]"))), None),
     ];
-    let documents = read(file(
-        &rows.iter().map(|(row, _)| row.clone()).collect::<Vec<_>>(),
-    ))
-    .unwrap();
+    let documents = read(file(&rows.iter().map(|(row, _)| row.clone()).collect::<Vec<_>>())).unwrap();
     assert_eq!(documents.len(), rows.len());
     for (i, (document, (_, expected))) in documents.iter().zip(&rows).enumerate() {
         match document {
@@ -183,13 +120,7 @@ fn invalid_utf8_costs_one_obelics_document() {
     bytes[at + 1] = 0xff;
     let documents = read(bytes).unwrap();
     assert!(documents[0].is_ok() && documents[2].is_ok());
-    assert_eq!(
-        documents[1],
-        Err(DocumentReject {
-            row: 1,
-            reason: RejectReason::InvalidUtf8
-        })
-    );
+    assert_eq!(documents[1], Err(DocumentReject { row: 1, reason: RejectReason::InvalidUtf8 }));
 }
 
 #[test]
@@ -200,59 +131,38 @@ fn obelics_files_that_are_empty_cut_off_or_of_another_format() {
         assert!(read(bytes[..len].to_vec()).is_err(), "cut at {len}");
     }
     let column = Arc::new(arrow_array::Int32Array::from(vec![1]));
-    let columns =
-        ["images", "texts", "metadata", "general_metadata"].map(|name| (name, column.clone() as _));
+    let columns = ["images", "texts", "metadata", "general_metadata"].map(|name| (name, column.clone() as _));
     let batch = arrow_array::RecordBatch::try_from_iter(columns).unwrap();
     let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
     writer.write(&batch).unwrap();
-    assert!(matches!(
-        read(writer.into_inner().unwrap()),
-        Err(FormatError::Unsupported { .. })
-    ));
+    assert!(matches!(read(writer.into_inner().unwrap()), Err(FormatError::Unsupported { .. })));
     let batch = batch.project(&[0, 1]).unwrap();
     let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
     writer.write(&batch).unwrap();
-    assert!(matches!(
-        read(writer.into_inner().unwrap()),
-        Err(FormatError::MissingColumn { .. })
-    ));
+    assert!(matches!(read(writer.into_inner().unwrap()), Err(FormatError::MissingColumn { .. })));
 }
 
 #[test]
 fn openstax_is_read_whole() {
     let root = std::env::var_os("REALSYN_OPENSTAX")
         .map(PathBuf::from)
-        .unwrap_or_else(|| {
-            PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/openstax")
-        });
+        .unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/openstax"));
     if !root.is_dir() {
-        eprintln!(
-            "SKIPPED: no OpenStax sample at {}; set REALSYN_OPENSTAX",
-            root.display()
-        );
+        eprintln!("SKIPPED: no OpenStax sample at {}; set REALSYN_OPENSTAX", root.display());
         return;
     }
     let (mut documents, mut images, mut alts) = (0, 0, 0);
     for book in ["astronomy", "introduction-sociology", "us-history"] {
         let bytes = std::fs::read(root.join(format!("{book}.parquet"))).unwrap();
-        read_obelics(
-            bytes.into(),
-            &Limits::default(),
-            &DocumentLimits::default(),
-            |document| {
-                let document = document.unwrap();
-                assert_eq!(document.ignored_images, 0);
-                assert!(document.url.is_some() && !document.blocks.is_empty());
-                documents += 1;
-                images += document.images.len();
-                alts += document
-                    .images
-                    .iter()
-                    .filter(|image| image.alt.is_some())
-                    .count();
-                Ok::<_, FormatError>(())
-            },
-        )
+        read_obelics(bytes.into(), &Limits::default(), &DocumentLimits::default(), |document| {
+            let document = document.unwrap();
+            assert_eq!(document.ignored_images, 0);
+            assert!(document.url.is_some() && !document.blocks.is_empty());
+            documents += 1;
+            images += document.images.len();
+            alts += document.images.iter().filter(|image| image.alt.is_some()).count();
+            Ok::<_, FormatError>(())
+        })
         .unwrap();
     }
     assert_eq!((documents, images), (472, 1_514));
@@ -264,11 +174,7 @@ fn html(page: &str) -> Document {
 }
 
 fn blocks(document: &Document) -> Vec<&str> {
-    document
-        .blocks
-        .iter()
-        .map(|block| block.text.as_str())
-        .collect()
+    document.blocks.iter().map(|block| block.text.as_str()).collect()
 }
 
 #[test]
@@ -284,22 +190,8 @@ fn a_page_becomes_a_document() {
         <svg><title>icon</title><style/><text>No</text></svg><textarea><p>no</p></textarea>
         <noscript><img src=/n.gif></noscript>Last <footer>Imprint</footer></body></html>"##,
     );
-    assert_eq!(
-        blocks(&document),
-        [
-            "Dogs & cats",
-            "A dog runs. It is fast.",
-            "Second",
-            "Third",
-            "A cat.",
-            "Last"
-        ]
-    );
-    let images: Vec<_> = document
-        .images
-        .iter()
-        .map(|i| (i.position, i.url.as_str(), i.alt.as_deref()))
-        .collect();
+    assert_eq!(blocks(&document), ["Dogs & cats", "A dog runs. It is fast.", "Second", "Third", "A cat.", "Last"]);
+    let images: Vec<_> = document.images.iter().map(|i| (i.position, i.url.as_str(), i.alt.as_deref())).collect();
     assert_eq!(
         images,
         [
@@ -310,18 +202,8 @@ fn a_page_becomes_a_document() {
     );
     let positions: Vec<u32> = document.blocks.iter().map(|block| block.position).collect();
     assert_eq!(positions, [0, 1, 3, 4, 6, 8]);
-    assert_eq!(
-        document.licence.as_deref(),
-        Some("https://site.example/cc-by")
-    );
-    assert_eq!(
-        (
-            document.url.as_deref(),
-            document.source_row,
-            document.ignored_images
-        ),
-        (Some(PAGE), 7, 3)
-    );
+    assert_eq!(document.licence.as_deref(), Some("https://site.example/cc-by"));
+    assert_eq!((document.url.as_deref(), document.source_row, document.ignored_images), (Some(PAGE), 7, 3));
 }
 
 #[test]
@@ -331,10 +213,7 @@ fn what_is_dropped_ends_with_its_element_or_with_its_parents() {
     assert_eq!(blocks(&html("</nav></div>a<nav>b")), ["a"]);
     assert_eq!(blocks(&html("<head><link><p>a")), ["a"]);
     assert_eq!(blocks(&html("")), Vec::<&str>::new());
-    assert_eq!(
-        html("<base href='/b/'><img src=x.jpg>").images[0].url,
-        "https://site.example/b/x.jpg"
-    );
+    assert_eq!(html("<base href='/b/'><img src=x.jpg>").images[0].url, "https://site.example/b/x.jpg");
 }
 
 #[test]
@@ -342,31 +221,15 @@ fn encodings_are_found_out() {
     let read = |bytes: &[u8]| read_html(bytes, PAGE, 0, &DocumentLimits::default());
     let text = |bytes: &[u8]| read(bytes).unwrap().blocks[0].text.clone();
     assert_eq!(text("\u{feff}Löwe".as_bytes()), "Löwe");
-    assert_eq!(
-        text(b"<meta charset='ISO-8859-1'><p>L\xf6we \x80"),
-        "Löwe €"
-    );
-    assert_eq!(
-        text(b"<meta http-equiv=Content-Type content='text/html; charset=windows-1252'>L\xf6we"),
-        "Löwe"
-    );
+    assert_eq!(text(b"<meta charset='ISO-8859-1'><p>L\xf6we \x80"), "Löwe €");
+    assert_eq!(text(b"<meta http-equiv=Content-Type content='text/html; charset=windows-1252'>L\xf6we"), "Löwe");
     assert_eq!(text("<meta charset=latin1><p>Löwe".as_bytes()), "Löwe");
-    let utf16: Vec<u8> = "\u{feff}<p>Löwe 🦁"
-        .encode_utf16()
-        .flat_map(u16::to_le_bytes)
-        .collect();
+    let utf16: Vec<u8> = "\u{feff}<p>Löwe 🦁".encode_utf16().flat_map(u16::to_le_bytes).collect();
     assert_eq!(text(&utf16), "Löwe 🦁");
-    for bytes in [
-        &b"<p>L\xf6we"[..],
-        b"<meta charset=utf-8>\xff",
-        b"<meta charset=iso-8859-15>\xf6",
-        b"\xff\xfe\x00\xd8",
-    ] {
-        assert_eq!(
-            read(bytes).unwrap_err().reason,
-            RejectReason::InvalidUtf8,
-            "{bytes:?}"
-        );
+    for bytes in
+        [&b"<p>L\xf6we"[..], b"<meta charset=utf-8>\xff", b"<meta charset=iso-8859-15>\xf6", b"\xff\xfe\x00\xd8"]
+    {
+        assert_eq!(read(bytes).unwrap_err().reason, RejectReason::InvalidUtf8, "{bytes:?}");
     }
 }
 
@@ -374,33 +237,18 @@ fn encodings_are_found_out() {
 fn quickly<T>(run: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let result = run();
-    assert!(
-        start.elapsed() < Duration::from_secs(20),
-        "took {:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_secs(20), "took {:?}", start.elapsed());
     result
 }
 
 #[test]
 fn a_page_nested_100_000_deep_is_read() {
     quickly(|| {
-        let deep = format!(
-            "{}deep{}after",
-            "<div><p>".repeat(100_000),
-            "</span></b></div>".repeat(100_000)
-        );
+        let deep = format!("{}deep{}after", "<div><p>".repeat(100_000), "</span></b></div>".repeat(100_000));
         assert_eq!(blocks(&html(&deep)), ["deep", "after"]);
-        let dropped = format!(
-            "{}no{}yes",
-            "<nav><div>".repeat(100_000),
-            "</div></nav>".repeat(100_000)
-        );
+        let dropped = format!("{}no{}yes", "<nav><div>".repeat(100_000), "</div></nav>".repeat(100_000));
         assert_eq!(blocks(&html(&dropped)), ["yes"]);
-        assert_eq!(
-            blocks(&html(&format!("{}end", "<div".repeat(100_000)))),
-            Vec::<&str>::new()
-        );
+        assert_eq!(blocks(&html(&format!("{}end", "<div".repeat(100_000)))), Vec::<&str>::new());
         assert_eq!(blocks(&html(&format!("{}a", "<".repeat(1 << 20)))).len(), 1);
     });
 }
@@ -408,11 +256,7 @@ fn a_page_nested_100_000_deep_is_read() {
 #[test]
 fn a_megabyte_in_one_attribute_is_read_and_a_million_attributes_are_not() {
     quickly(|| {
-        let long = format!(
-            "<p title='{}'>a<img alt=\"{}\" src=x.jpg>",
-            "x <y> ".repeat(200_000),
-            "w ".repeat(500_000)
-        );
+        let long = format!("<p title='{}'>a<img alt=\"{}\" src=x.jpg>", "x <y> ".repeat(200_000), "w ".repeat(500_000));
         let document = html(&long);
         assert_eq!(blocks(&document), ["a"]);
         assert_eq!(document.images[0].alt.as_ref().unwrap().len(), 999_999);
@@ -426,33 +270,17 @@ fn a_megabyte_in_one_attribute_is_read_and_a_million_attributes_are_not() {
             |i| format!(" a{i} = <"),
         ];
         for shape in shapes {
-            for open in [
-                "<p",
-                "<!--><p",
-                "<title></title",
-                "<<<p",
-                "<script></script",
-            ] {
+            for open in ["<p", "<!--><p", "<title></title", "<<<p", "<script></script"] {
                 let page = |n| {
                     let page = format!("{open}{}>end", many(n, shape));
-                    read_html(page.as_bytes(), PAGE, 0, &DocumentLimits::default())
-                        .map_err(|reject| reject.reason)
+                    read_html(page.as_bytes(), PAGE, 0, &DocumentLimits::default()).map_err(|reject| reject.reason)
                 };
                 assert!(page(1_000).is_ok(), "{open} {}", shape(0));
-                assert_eq!(
-                    page(300_000),
-                    Err(RejectReason::TooLarge),
-                    "{open} {}",
-                    shape(0)
-                );
+                assert_eq!(page(300_000), Err(RejectReason::TooLarge), "{open} {}", shape(0));
             }
         }
         // In a comment or a script these are not attributes.
-        for (open, close) in [
-            ("<!-- <p", "--"),
-            ("<script>a <p", "</script"),
-            ("<style><p", "</style"),
-        ] {
+        for (open, close) in [("<!-- <p", "--"), ("<script>a <p", "</script"), ("<style><p", "</style")] {
             let page = format!("{open}{}{close}>end", many(5_000, |i| format!(" a{i}")));
             assert_eq!(blocks(&html(&page)), ["end"], "{open}");
         }
@@ -461,17 +289,10 @@ fn a_megabyte_in_one_attribute_is_read_and_a_million_attributes_are_not() {
 
 #[test]
 fn limits_of_a_page_hold() {
-    let limits = DocumentLimits {
-        bytes: 1_000,
-        positions: 3,
-    };
-    let read =
-        |page: &str| read_html(page.as_bytes(), PAGE, 0, &limits).map_err(|reject| reject.reason);
+    let limits = DocumentLimits { bytes: 1_000, positions: 3 };
+    let read = |page: &str| read_html(page.as_bytes(), PAGE, 0, &limits).map_err(|reject| reject.reason);
     assert!(read("<p>a<p>b<p>c").is_ok());
-    assert_eq!(
-        read("<p>a<p>b<p>c<img src=d.jpg>"),
-        Err(RejectReason::TooLarge)
-    );
+    assert_eq!(read("<p>a<p>b<p>c<img src=d.jpg>"), Err(RejectReason::TooLarge));
     assert_eq!(read(&"x".repeat(1_001)), Err(RejectReason::TooLarge));
 }
 
@@ -507,70 +328,31 @@ fn references_resolve_as_rfc_3986_says() {
         (" h\nttps://z/q ", "https://z/q"),
         ("HTTPS://z/q", "https://z/q"),
     ] {
-        assert_eq!(
-            resolve_url("http://a/b/c/d;p?q", reference).as_deref(),
-            Some(expected),
-            "{reference}"
-        );
+        assert_eq!(resolve_url("http://a/b/c/d;p?q", reference).as_deref(), Some(expected), "{reference}");
     }
-    for reference in [
-        "",
-        " ",
-        "#x",
-        "data:image/png;base64,A",
-        "javascript:x()",
-        "mailto:a@b",
-        "ftp://a/b",
-        "http:g",
-    ] {
+    for reference in ["", " ", "#x", "data:image/png;base64,A", "javascript:x()", "mailto:a@b", "ftp://a/b", "http:g"] {
         assert_eq!(resolve_url("http://a/b", reference), None, "{reference}");
     }
     assert_eq!(resolve_url("not a url", "x.jpg"), None);
-    assert_eq!(
-        resolve_url("file:///d/p.html", "i.jpg").as_deref(),
-        Some("file:///d/i.jpg")
-    );
+    assert_eq!(resolve_url("file:///d/p.html", "i.jpg").as_deref(), Some("file:///d/i.jpg"));
 }
 
 #[test]
 fn images_alone_become_documents() {
     let names = ["a.JPG", "b.txt", "d/c.webp", ".png", "png"];
     let documents: Vec<_> = image_documents("https://i.example/set/", names).collect();
-    let seen: Vec<_> = documents
-        .iter()
-        .map(|d| (d.source_row, d.images[0].url.as_str(), d.blocks.len()))
-        .collect();
-    assert_eq!(
-        seen,
-        [
-            (0, "https://i.example/set/a.JPG", 0),
-            (2, "https://i.example/set/d/c.webp", 0)
-        ]
-    );
-    assert_eq!(
-        documents[0].url.as_deref(),
-        Some("https://i.example/set/a.JPG")
-    );
+    let seen: Vec<_> = documents.iter().map(|d| (d.source_row, d.images[0].url.as_str(), d.blocks.len())).collect();
+    assert_eq!(seen, [(0, "https://i.example/set/a.JPG", 0), (2, "https://i.example/set/d/c.webp", 0)]);
+    assert_eq!(documents[0].url.as_deref(), Some("https://i.example/set/a.JPG"));
 }
 
 #[test]
 fn a_new_file_changes_only_its_run() {
-    let listing = |n: usize| {
-        (0..n)
-            .map(|i| {
-                (
-                    format!("page-{i:06}.html"),
-                    10_000 + (i as u64 * 37) % 5_000,
-                )
-            })
-            .collect::<Vec<_>>()
-    };
+    let listing =
+        |n: usize| (0..n).map(|i| (format!("page-{i:06}.html"), 10_000 + (i as u64 * 37) % 5_000)).collect::<Vec<_>>();
     let before = listing(5_000);
     let runs_of = |files: &[(String, u64)]| {
-        cut_runs(files, 500_000)
-            .into_iter()
-            .map(|run| files[run].to_vec())
-            .collect::<Vec<_>>()
+        cut_runs(files, 500_000).into_iter().map(|run| files[run].to_vec()).collect::<Vec<_>>()
     };
     let runs = runs_of(&before);
     assert_eq!(runs.concat(), before);
@@ -580,14 +362,8 @@ fn a_new_file_changes_only_its_run() {
     assert!((80..180).contains(&runs.len()), "{}", runs.len());
     let mut after = before.clone();
     after.insert(2_500, ("page-002499a.html".into(), 9_000));
-    let changed = runs_of(&after)
-        .iter()
-        .filter(|run| !runs.contains(run))
-        .count();
+    let changed = runs_of(&after).iter().filter(|run| !runs.contains(run)).count();
     assert!((1..=3).contains(&changed), "{changed} runs changed");
     assert_eq!(cut_runs(&[], 1), []);
-    assert_eq!(
-        cut_runs(&[("a".into(), u64::MAX), ("b".into(), u64::MAX)], 1),
-        [0..1, 1..2]
-    );
+    assert_eq!(cut_runs(&[("a".into(), u64::MAX), ("b".into(), u64::MAX)], 1), [0..1, 1..2]);
 }

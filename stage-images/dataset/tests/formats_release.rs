@@ -72,19 +72,12 @@ fn the_published_columns_are_there() {
     }
     assert_eq!(read.len(), 3);
     assert!(
-        read_table::<Published>(
-            write_release_parquet(&[], 10, None).unwrap().into(),
-            &Limits::default()
-        )
-        .unwrap()
-        .is_empty()
+        read_table::<Published>(write_release_parquet(&[], 10, None).unwrap().into(), &Limits::default())
+            .unwrap()
+            .is_empty()
     );
     assert!(
-        read_table::<Published>(
-            write_release_parquet(&rows, 2, None).unwrap().into(),
-            &Limits::default()
-        )
-        .is_err()
+        read_table::<Published>(write_release_parquet(&rows, 2, None).unwrap().into(), &Limits::default()).is_err()
     );
     assert!(write_release_parquet(&rows, 0, None).is_err());
     assert!(write_release_parquet(&rows, 11, None).is_err());
@@ -95,24 +88,16 @@ fn a_sample_is_three_files_with_one_key() {
     let mut tar = TarWriter::new(Vec::new());
     append_sample(&mut tar, &row(12, 5), 3, b"jpg").unwrap();
     let bytes = tar.finish().unwrap();
-    let members: Vec<_> = TarReader::new(&bytes[..], 1 << 20)
-        .map(Result::unwrap)
-        .collect();
+    let members: Vec<_> = TarReader::new(&bytes[..], 1 << 20).map(Result::unwrap).collect();
     let names: Vec<_> = members.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["000000012.jpg", "000000012.json", "000000012.txt"]);
     assert_eq!(members[0].1, b"jpg");
     assert_eq!(members[2].1, b"Text 1 of 12.");
     let json: serde_json::Value = serde_json::from_slice(&members[1].1).unwrap();
     assert_eq!(json["caption"], "Text 1 of 12.");
-    assert_eq!(
-        (&json["text2"], &json["text3"]),
-        (&"Text 2 of 12.".into(), &"Text 3 of 12.".into())
-    );
+    assert_eq!((&json["text2"], &json["text3"]), (&"Text 2 of 12.".into(), &"Text 3 of 12.".into()));
     assert!(json.get("text4").is_none() && json.get("text1").is_none());
-    assert_eq!(
-        (&json["status"], &json["original_height"]),
-        (&"success".into(), &600.into())
-    );
+    assert_eq!((&json["status"], &json["original_height"]), (&"success".into(), &600.into()));
 }
 
 #[test]
@@ -142,9 +127,7 @@ fn the_bytes_of_a_release_never_change() {
         "a13fdae210032bc5824ce22d6d8a8387b0f3ee3a600c63020c90a61dac074883"
     );
     assert_eq!(
-        blake3::hash(sample_json(&rows[3], 3).as_bytes())
-            .to_hex()
-            .as_str(),
+        blake3::hash(sample_json(&rows[3], 3).as_bytes()).to_hex().as_str(),
         "715bbbbab8fae759ae9911200ce83ea0cc114007d11f89864cb925e0727c6351"
     );
 }

@@ -1,9 +1,7 @@
 //! Tables: the same rows give the same bytes, and come back as they went in.
 
 use realsyn_dataset::formats::parquet::Limits;
-use realsyn_dataset::formats::table::{
-    DataType, ROWS_PER_GROUP, TableReader, TableWriter, read_table, write_table,
-};
+use realsyn_dataset::formats::table::{DataType, ROWS_PER_GROUP, TableReader, TableWriter, read_table, write_table};
 use realsyn_dataset::formats::{Blob, Cell, FormatError, Row};
 use realsyn_dataset::table_row;
 use realsyn_plan::ids::Id;
@@ -85,11 +83,7 @@ fn row(i: u64) -> Everything {
         scores: (0..i % 5).map(|s| s as f32 * 0.25).collect(),
         rows: (0..i % 3).map(|r| u64::MAX - r).collect(),
         places: (0..i % 3)
-            .map(|p| Place {
-                document: id,
-                position: p as u32,
-                alt: (p == 1).then(|| "alt".into()),
-            })
+            .map(|p| Place { document: id, position: p as u32, alt: (p == 1).then(|| "alt".into()) })
             .collect(),
         raw: Blob(vec![0, 255, i as u8]),
         reason: match i % 3 {
@@ -110,10 +104,7 @@ fn rows(n: u64) -> Vec<Everything> {
 fn every_type_of_cell_comes_back() {
     let rows = rows(2_500);
     let bytes = write_table(&rows).unwrap();
-    assert_eq!(
-        read_table::<Everything>(bytes.into(), &Limits::default()).unwrap(),
-        rows
-    );
+    assert_eq!(read_table::<Everything>(bytes.into(), &Limits::default()).unwrap(), rows);
 }
 
 #[test]
@@ -121,57 +112,34 @@ fn a_table_without_rows_keeps_its_columns() {
     let bytes = write_table::<Everything>(&[]).unwrap();
     let reader = TableReader::<Everything>::open(bytes.clone().into(), &Limits::default()).unwrap();
     assert_eq!((reader.num_rows(), reader.num_groups()), (0, 0));
-    assert_eq!(
-        read_table::<Everything>(bytes.into(), &Limits::default()).unwrap(),
-        []
-    );
+    assert_eq!(read_table::<Everything>(bytes.into(), &Limits::default()).unwrap(), []);
 }
 
 #[test]
 fn rows_keep_their_order_across_row_groups() {
     let n = 2 * ROWS_PER_GROUP as u64 + 5;
-    let narrow = |i: u64| Narrow {
-        hash: i,
-        id: Id::of_sentence(&i.to_string()),
-    };
+    let narrow = |i: u64| Narrow { hash: i, id: Id::of_sentence(&i.to_string()) };
     let mut writer = TableWriter::new(Vec::new()).unwrap();
     (0..n).for_each(|i| writer.push(&narrow(i)).unwrap());
-    let reader =
-        TableReader::<Narrow>::open(writer.finish().unwrap().into(), &Limits::default()).unwrap();
+    let reader = TableReader::<Narrow>::open(writer.finish().unwrap().into(), &Limits::default()).unwrap();
     assert_eq!((reader.num_rows(), reader.num_groups()), (n, 3));
     let sizes: Vec<usize> = reader.groups().map(|group| group.unwrap().len()).collect();
     assert_eq!(sizes, [ROWS_PER_GROUP, ROWS_PER_GROUP, 5]);
-    assert_eq!(
-        reader.group(2).unwrap(),
-        (n - 5..n).map(narrow).collect::<Vec<_>>()
-    );
+    assert_eq!(reader.group(2).unwrap(), (n - 5..n).map(narrow).collect::<Vec<_>>());
 }
 
 #[test]
 fn some_columns_can_be_read_alone_and_in_another_order() {
     let rows = rows(100);
-    let read =
-        read_table::<Narrow>(write_table(&rows).unwrap().into(), &Limits::default()).unwrap();
-    assert_eq!(
-        read,
-        rows.iter()
-            .map(|r| Narrow {
-                hash: r.hash,
-                id: r.id
-            })
-            .collect::<Vec<_>>()
-    );
+    let read = read_table::<Narrow>(write_table(&rows).unwrap().into(), &Limits::default()).unwrap();
+    assert_eq!(read, rows.iter().map(|r| Narrow { hash: r.hash, id: r.id }).collect::<Vec<_>>());
 }
 
 #[test]
 fn a_missing_column_is_named_with_its_nearest_neighbour() {
     let bytes = write_table(&rows(3)).unwrap();
     match read_table::<Misspelt>(bytes.into(), &Limits::default()) {
-        Err(FormatError::MissingColumn {
-            column,
-            found,
-            nearest,
-        }) => {
+        Err(FormatError::MissingColumn { column, found, nearest }) => {
             assert_eq!(column, "licens");
             assert_eq!(nearest.as_deref(), Some("licence"));
             assert_eq!(found.len(), Everything::fields().len());

@@ -8,8 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use realsyn_dataset::store::{
-    DirectoryStore, PutNew, Settled, Store, StoreError, StoreExt, StoreOptions, check_conditional,
-    open,
+    DirectoryStore, PutNew, Settled, Store, StoreError, StoreExt, StoreOptions, check_conditional, open,
 };
 use realsyn_e2e::conformance;
 
@@ -17,10 +16,8 @@ use realsyn_e2e::conformance;
 const CHILD: &str = "REALSYN_TEST_STORE_CHILD";
 
 fn files(folder: &Path) -> Vec<String> {
-    let mut names: Vec<_> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let mut names: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
 }
@@ -37,11 +34,7 @@ fn a_conditional_put_says_whether_the_name_was_free() {
     let store = DirectoryStore::open(folder.path()).unwrap();
     assert_eq!(store.put_new("a/b", b"1").unwrap(), PutNew::Created);
     assert_eq!(store.put_new("a/b", b"2").unwrap(), PutNew::Exists);
-    assert_eq!(
-        files(&folder.path().join("a")),
-        ["b"],
-        "nothing else is left in the folder"
-    );
+    assert_eq!(files(&folder.path().join("a")), ["b"], "nothing else is left in the folder");
 }
 
 #[test]
@@ -52,23 +45,13 @@ fn what_a_killed_writer_leaves_is_neither_seen_nor_in_the_way() {
     fs::create_dir(folder.path().join("a")).unwrap();
     // Names that this process is about to use, as if an earlier one had had its number.
     for number in 0..200 {
-        fs::write(
-            folder.path().join("a").join(leftover(number)),
-            "half an obj",
-        )
-        .unwrap();
+        fs::write(folder.path().join("a").join(leftover(number)), "half an obj").unwrap();
     }
     store.put("a/object", b"whole").unwrap();
-    assert_eq!(
-        store.put_new_settled("a/other", b"whole").unwrap(),
-        Settled::Ours
-    );
+    assert_eq!(store.put_new_settled("a/other", b"whole").unwrap(), Settled::Ours);
     assert_eq!(store.list_names("").unwrap(), ["a/object", "a/other"]);
     assert_eq!(store.list_names("a/.realsyn").unwrap(), [""; 0]);
-    assert!(matches!(
-        store.get(&format!("a/{}", leftover(0))),
-        Err(StoreError::Misconfigured(_))
-    ));
+    assert!(matches!(store.get(&format!("a/{}", leftover(0))), Err(StoreError::Misconfigured(_))));
 }
 
 #[test]
@@ -107,27 +90,12 @@ fn a_folder_that_someone_removes_is_made_again() {
 fn addresses_are_understood() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("with space");
-    let (create, keep) = (
-        StoreOptions {
-            create: true,
-            ..StoreOptions::default()
-        },
-        StoreOptions::default(),
-    );
+    let (create, keep) = (StoreOptions { create: true, ..StoreOptions::default() }, StoreOptions::default());
     let encoded = format!("file://{}/with%20space", folder.path().display());
     let error = open(&encoded, &keep).unwrap_err();
-    assert!(
-        matches!(error, StoreError::Missing(_)),
-        "a mistyped source is no empty one: {error:?}"
-    );
+    assert!(matches!(error, StoreError::Missing(_)), "a mistyped source is no empty one: {error:?}");
     open(&encoded, &create).unwrap().put("a", b"1").unwrap();
-    assert_eq!(
-        open(path.to_str().unwrap(), &keep)
-            .unwrap()
-            .get_required("a")
-            .unwrap(),
-        b"1"
-    );
+    assert_eq!(open(path.to_str().unwrap(), &keep).unwrap().get_required("a").unwrap(), b"1");
     let file = path.join("a").display().to_string();
     for (uri, options, says) in [
         ("", &keep, "empty"),
@@ -139,30 +107,19 @@ fn addresses_are_understood() {
         (file.as_str(), &create, "it is a file"),
     ] {
         let error = open(uri, options).unwrap_err();
-        assert!(
-            matches!(error, StoreError::Misconfigured(_)) && error.to_string().contains(says),
-            "{uri}: {error}"
-        );
+        assert!(matches!(error, StoreError::Misconfigured(_)) && error.to_string().contains(says), "{uri}: {error}");
     }
 }
 
 /// Runs the test `name` of this file in a child process, where [`CHILD`] names `folder`.
 fn in_child(mut command: Command, name: &str, folder: &Path) -> bool {
-    let output = command
-        .args([name, "--exact", "--ignored", "--nocapture"])
-        .env(CHILD, folder)
-        .stdin(Stdio::null())
-        .output();
+    let output =
+        command.args([name, "--exact", "--ignored", "--nocapture"]).env(CHILD, folder).stdin(Stdio::null()).output();
     match output {
         Ok(output) => {
-            let text = [output.stdout, output.stderr]
-                .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-                .concat();
-            assert!(
-                output.status.success() && text.contains("1 passed"),
-                "{name}: {}\n{text}",
-                output.status
-            );
+            let text =
+                [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+            assert!(output.status.success() && text.contains("1 passed"), "{name}: {}\n{text}", output.status);
             true
         }
         Err(error) => {
@@ -178,11 +135,7 @@ fn a_folder_without_write_permission_refuses() {
     fs::create_dir(folder.path().join("closed")).unwrap();
     fs::write(folder.path().join("closed/object"), "1").unwrap();
     fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    fs::set_permissions(
-        folder.path().join("closed"),
-        PermissionsExt::from_mode(0o555),
-    )
-    .unwrap();
+    fs::set_permissions(folder.path().join("closed"), PermissionsExt::from_mode(0o555)).unwrap();
     // Permissions do not hold root back, so the child is someone else. That one may not reach this file where it lies.
     let copy = folder.path().join("tests");
     fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
@@ -216,21 +169,13 @@ fn fill(root: &Path, large: usize) {
     let store = DirectoryStore::open(root).unwrap();
     store.put("small", b"kept").unwrap();
     let file = root.join("small");
-    for error in [
-        store.put("large", &vec![1; large]).unwrap_err(),
-        store.put_new("large", &vec![1; large]).unwrap_err(),
-    ] {
-        assert!(
-            matches!(error, StoreError::Full(_)) && error.to_string().contains("large"),
-            "{error:?}"
-        );
+    for error in
+        [store.put("large", &vec![1; large]).unwrap_err(), store.put_new("large", &vec![1; large]).unwrap_err()]
+    {
+        assert!(matches!(error, StoreError::Full(_)) && error.to_string().contains("large"), "{error:?}");
     }
     assert_eq!(store.list_names("").unwrap(), ["small"]);
-    assert_eq!(
-        files(root),
-        ["small"],
-        "the unfinished file is gone, and its room with it"
-    );
+    assert_eq!(files(root), ["small"], "the unfinished file is gone, and its room with it");
     store.put("small", b"replaced").unwrap();
     assert_eq!(store.put_file("copy", &file).unwrap(), 8);
 }
@@ -240,9 +185,7 @@ fn a_full_disk_is_told_apart() {
     let folder = tempfile::tempdir().unwrap();
     // Files above 8 or 16 KiB (the unit differs by shell) are refused; the signal that comes with it is ignored.
     let mut command = Command::new("sh");
-    command
-        .args(["-c", "trap '' XFSZ; ulimit -f 16; exec \"$0\" \"$@\""])
-        .arg(std::env::current_exe().unwrap());
+    command.args(["-c", "trap '' XFSZ; ulimit -f 16; exec \"$0\" \"$@\""]).arg(std::env::current_exe().unwrap());
     in_child(command, "child_fills_up", folder.path());
 }
 
@@ -265,13 +208,7 @@ fn a_full_file_system_is_told_apart() {
         return;
     }
     let filled = std::panic::catch_unwind(|| fill(folder.path(), 1 << 20));
-    assert!(
-        Command::new("umount")
-            .arg(folder.path())
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(Command::new("umount").arg(folder.path()).status().unwrap().success());
     filled.unwrap();
 }
 
@@ -289,9 +226,5 @@ fn a_listing_can_be_stopped() {
             ControlFlow::Break(())
         })
         .unwrap();
-    assert_eq!(
-        seen,
-        ["a/1"],
-        "a break inside a folder stops its parents too"
-    );
+    assert_eq!(seen, ["a/1"], "a break inside a folder stops its parents too");
 }

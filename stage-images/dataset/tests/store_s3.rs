@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use realsyn_dataset::store::{
-    Credentials, PutNew, S3Options, S3Store, Settled, Store, StoreError, StoreExt, StoreOptions,
-    check_conditional, open,
+    Credentials, PutNew, S3Options, S3Store, Settled, Store, StoreError, StoreExt, StoreOptions, check_conditional,
+    open,
 };
 use realsyn_e2e::{Fault, FaultProxy, S3Server, Seen, conformance};
 use tempfile::TempDir;
@@ -44,27 +44,16 @@ fn direct(server: &S3Server, prefix: &str) -> S3Store {
 }
 
 /// A store whose requests meet the faults of a script, one after the other, and then none; and how many came.
-fn scripted(
-    upstream: SocketAddr,
-    faults: &[Fault],
-    change: impl FnOnce(&mut S3Options),
-) -> Scripted {
+fn scripted(upstream: SocketAddr, faults: &[Fault], change: impl FnOnce(&mut S3Options)) -> Scripted {
     let seen = Arc::new(AtomicUsize::new(0));
     let (faults, count) = (faults.to_vec(), Arc::clone(&seen));
     let proxy = FaultProxy::start(upstream, move |_| {
-        faults
-            .get(count.fetch_add(1, Ordering::Relaxed))
-            .copied()
-            .unwrap_or(Fault::None)
+        faults.get(count.fetch_add(1, Ordering::Relaxed)).copied().unwrap_or(Fault::None)
     })
     .unwrap();
     let mut options = options(proxy.endpoint(), "");
     change(&mut options);
-    Scripted {
-        store: S3Store::new(options).unwrap(),
-        seen,
-        _proxy: proxy,
-    }
+    Scripted { store: S3Store::new(options).unwrap(), seen, _proxy: proxy }
 }
 
 struct Scripted {
@@ -88,9 +77,7 @@ fn a_bucket_conforms() {
 #[test]
 fn a_part_of_a_bucket_conforms_and_shows_nothing_beside_it() {
     let (_folder, server) = server();
-    direct(&server, "")
-        .put("part-of-another/object", b"")
-        .unwrap();
+    direct(&server, "").put("part-of-another/object", b"").unwrap();
     let options = StoreOptions {
         create: false,
         endpoint: Some(server.endpoint()),
@@ -101,10 +88,7 @@ fn a_part_of_a_bucket_conforms_and_shows_nothing_beside_it() {
     assert_eq!(store.describe(), "s3://bucket/part");
     conformance(&*store, 20);
     assert!(direct(&server, "").list_names("race").unwrap().is_empty());
-    assert_eq!(
-        direct(&server, "").list_names("part/race").unwrap().len(),
-        2
-    );
+    assert_eq!(direct(&server, "").list_names("part/race").unwrap().len(), 2);
 }
 
 #[test]
@@ -126,10 +110,7 @@ fn a_bucket_conforms_behind_faults() {
             faults.sum::<usize>()
         };
         let workers = [0, 1, 2, 3, 4, 5].map(|worker| scope.spawn(move || run(worker)));
-        workers
-            .into_iter()
-            .map(|worker| worker.join().unwrap())
-            .sum()
+        workers.into_iter().map(|worker| worker.join().unwrap()).sum()
     });
     // Each run sends some 250 requests, of which the proxy strikes about one in six.
     assert!(injected > 30 * 25, "only {injected} faults were injected");
@@ -155,21 +136,9 @@ fn a_conditional_put_says_what_is_known() {
         let run = scripted(server.address(), faults, |_| ());
         assert_eq!(run.store.put_new(name, b"ours").unwrap(), answer, "{name}");
         // Whatever it was, it settles to ours, also when the reading back goes wrong once more.
-        assert_eq!(
-            run.store.put_new_settled(name, b"ours").unwrap(),
-            Settled::Ours,
-            "{name}"
-        );
-        assert_eq!(
-            direct(&server, "").put_new(name, b"theirs").unwrap(),
-            PutNew::Exists,
-            "{name}"
-        );
-        assert_eq!(
-            direct(&server, "").get_required(name).unwrap(),
-            b"ours",
-            "{name}"
-        );
+        assert_eq!(run.store.put_new_settled(name, b"ours").unwrap(), Settled::Ours, "{name}");
+        assert_eq!(direct(&server, "").put_new(name, b"theirs").unwrap(), PutNew::Exists, "{name}");
+        assert_eq!(direct(&server, "").get_required(name).unwrap(), b"ours", "{name}");
     }
 }
 
@@ -177,14 +146,8 @@ fn a_conditional_put_says_what_is_known() {
 fn a_late_conditional_put_never_replaces_the_one_that_was_seen() {
     let (_folder, server) = server();
     let late = scripted(server.address(), &[Fault::DeliverLate], |_| ());
-    assert_eq!(
-        late.store.put_new("late", b"late").unwrap(),
-        PutNew::Unknown
-    );
-    let seen = match direct(&server, "")
-        .put_new_settled("late", b"prompt")
-        .unwrap()
-    {
+    assert_eq!(late.store.put_new("late", b"late").unwrap(), PutNew::Unknown);
+    let seen = match direct(&server, "").put_new_settled("late", b"prompt").unwrap() {
         Settled::Ours => b"prompt".to_vec(),
         Settled::Theirs(bytes) => bytes,
     };
@@ -197,26 +160,13 @@ fn bodies_that_stop_early_or_stall_are_asked_for_again() {
     let (_folder, server) = server();
     let bytes: Vec<u8> = (0..200_000_u32).map(|index| (index % 253) as u8).collect();
     direct(&server, "").put("object", &bytes).unwrap();
-    for fault in [
-        Fault::TruncateBody,
-        Fault::StallBody,
-        Fault::LoseResponse,
-        Fault::Answer(500),
-    ] {
+    for fault in [Fault::TruncateBody, Fault::StallBody, Fault::LoseResponse, Fault::Answer(500)] {
         let short = |options: &mut S3Options| options.response_timeout = Duration::from_millis(500);
         let run = scripted(server.address(), &[fault, fault], short);
-        assert_eq!(
-            run.store.get_required("object").unwrap(),
-            bytes,
-            "{fault:?}"
-        );
+        assert_eq!(run.store.get_required("object").unwrap(), bytes, "{fault:?}");
         assert_eq!(run.requests(), 3, "{fault:?}");
         let run = scripted(server.address(), &[fault], short);
-        assert_eq!(
-            run.store.get_range("object", 7..100_000).unwrap(),
-            bytes[7..100_000],
-            "{fault:?}"
-        );
+        assert_eq!(run.store.get_range("object", 7..100_000).unwrap(), bytes[7..100_000], "{fault:?}");
         assert_eq!(run.requests(), 2, "{fault:?}");
     }
 }
@@ -225,12 +175,7 @@ fn bodies_that_stop_early_or_stall_are_asked_for_again() {
 fn a_store_that_stays_broken_is_an_error_that_names_the_object() {
     let (_folder, server) = server();
     direct(&server, "").put("object", &[7; 1000]).unwrap();
-    for fault in [
-        Fault::TruncateBody,
-        Fault::StallBody,
-        Fault::Answer(503),
-        Fault::Reset,
-    ] {
+    for fault in [Fault::TruncateBody, Fault::StallBody, Fault::Answer(503), Fault::Reset] {
         let run = scripted(server.address(), &[fault; 50], |options| {
             options.attempts = 3;
             options.response_timeout = Duration::from_millis(100);
@@ -238,15 +183,8 @@ fn a_store_that_stays_broken_is_an_error_that_names_the_object() {
         let begun = Instant::now();
         let error = run.store.get("object").unwrap_err();
         // Three attempts, each with an answer and a body of 100 ms at most.
-        assert!(
-            begun.elapsed() < Duration::from_secs(10),
-            "{fault:?} took {:?}",
-            begun.elapsed()
-        );
-        assert!(
-            matches!(error, StoreError::Unavailable(_)) && error.is_passing(),
-            "{fault:?}: {error:?}"
-        );
+        assert!(begun.elapsed() < Duration::from_secs(10), "{fault:?} took {:?}", begun.elapsed());
+        assert!(matches!(error, StoreError::Unavailable(_)) && error.is_passing(), "{fault:?}: {error:?}");
         assert!(error.to_string().contains("bucket/object"), "{error}");
         assert_eq!(error.failure().operation, "get");
         assert_eq!(run.requests(), 3, "{fault:?}");
@@ -259,11 +197,7 @@ fn a_store_that_ignores_conditions_is_found_out() {
     // The header is part of the signature, so only a server without keys takes a request that lost it.
     let server = S3Server::start_open(folder.path()).unwrap();
     let strip = |seen: &Seen| {
-        if seen.conditional {
-            Fault::StripCondition
-        } else {
-            Fault::None
-        }
+        if seen.conditional { Fault::StripCondition } else { Fault::None }
     };
     let proxy = FaultProxy::start(server.address(), strip).unwrap();
     let anonymous = |endpoint| {
@@ -273,16 +207,10 @@ fn a_store_that_ignores_conditions_is_found_out() {
     };
     let error = check_conditional(&anonymous(proxy.endpoint())).unwrap_err();
     assert!(matches!(error, StoreError::Misconfigured(_)), "{error:?}");
-    assert!(
-        error.to_string().contains("ignores If-None-Match"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("ignores If-None-Match"), "{error}");
     let store = anonymous(server.endpoint());
     check_conditional(&store).unwrap();
-    assert!(
-        store.list_names("").unwrap().is_empty(),
-        "the probe is removed"
-    );
+    assert!(store.list_names("").unwrap().is_empty(), "the probe is removed");
 }
 
 #[test]
@@ -294,23 +222,12 @@ fn wrong_settings_are_named() {
         S3Store::new(options).unwrap().list_names("").unwrap_err()
     };
     let error = with(&|options| options.bucket = "other".into());
-    assert!(
-        matches!(error, StoreError::Misconfigured(_)) && error.to_string().contains("NoSuchBucket"),
-        "{error}"
-    );
-    let wrong = Credentials::Static {
-        access_key: "who".into(),
-        secret_key: "s3cret".into(),
-        session_token: None,
-    };
+    assert!(matches!(error, StoreError::Misconfigured(_)) && error.to_string().contains("NoSuchBucket"), "{error}");
+    let wrong = Credentials::Static { access_key: "who".into(), secret_key: "s3cret".into(), session_token: None };
     let error = with(&|options| options.credentials = wrong.clone());
     assert!(matches!(error, StoreError::Denied(_)), "{error:?}");
     let source = std::error::Error::source(&error).map(ToString::to_string);
-    assert_eq!(
-        source.as_deref(),
-        Some("service error"),
-        "the SDK's error is kept"
-    );
+    assert_eq!(source.as_deref(), Some("service error"), "the SDK's error is kept");
     let error = with(&|options| options.credentials = Credentials::Anonymous);
     assert!(matches!(error, StoreError::Denied(_)), "{error:?}");
     assert!(!format!("{:?}", options(server.endpoint(), "")).contains(S3Server::SECRET_KEY));
@@ -331,50 +248,26 @@ fn a_server_that_dies_and_comes_back_loses_nothing() {
         scope.spawn(|| *answer.lock().unwrap() = Some(store.get("before")));
         server.restart().unwrap();
     });
-    assert_eq!(
-        answer.into_inner().unwrap().unwrap().unwrap().as_deref(),
-        Some(&b"1"[..])
-    );
+    assert_eq!(answer.into_inner().unwrap().unwrap().unwrap().as_deref(), Some(&b"1"[..]));
     assert_eq!(store.put_new_settled("after", b"2").unwrap(), Settled::Ours);
 }
 
 #[test]
 fn large_objects_go_in_parts() {
     let (folder, server) = server();
-    let bytes: Vec<u8> = (0..11 << 20)
-        .map(|index: u32| (index % 249) as u8)
-        .collect();
+    let bytes: Vec<u8> = (0..11 << 20).map(|index: u32| (index % 249) as u8).collect();
     let file = folder.path().join("large");
     std::fs::write(&file, &bytes).unwrap();
     // Begin, three parts and the end, each of which fails once; the end is done but its answer is lost, and then the
     // service does not know the upload any more.
     use Fault::{Answer, LoseRequest, LoseResponse, None, Reset};
-    let faults = [
-        Answer(503),
-        None,
-        LoseResponse,
-        None,
-        Reset,
-        None,
-        LoseRequest,
-        None,
-        LoseResponse,
-        Answer(404),
-    ];
-    let run = scripted(server.address(), &faults, |options| {
-        options.part_size = 5 << 20
-    });
+    let faults = [Answer(503), None, LoseResponse, None, Reset, None, LoseRequest, None, LoseResponse, Answer(404)];
+    let run = scripted(server.address(), &faults, |options| options.part_size = 5 << 20);
     run.store.put("by-bytes", &bytes).unwrap();
     assert!(direct(&server, "").get_required("by-bytes").unwrap() == bytes);
-    assert_eq!(
-        run.store.put_file("by-file", &file).unwrap(),
-        bytes.len() as u64
-    );
+    assert_eq!(run.store.put_file("by-file", &file).unwrap(), bytes.len() as u64);
     assert!(direct(&server, "").get_required("by-file").unwrap() == bytes);
-    assert_eq!(
-        direct(&server, "").list_names("").unwrap(),
-        ["by-bytes", "by-file"]
-    );
+    assert_eq!(direct(&server, "").list_names("").unwrap(), ["by-bytes", "by-file"]);
 }
 
 #[test]
@@ -384,24 +277,13 @@ fn an_upload_that_fails_leaves_no_object() {
     let count = Arc::clone(&upload);
     // The second part never gets through.
     let proxy = FaultProxy::start(server.address(), move |seen| {
-        let nth = if seen.method == "PUT" {
-            count.fetch_add(1, Ordering::Relaxed)
-        } else {
-            0
-        };
-        if nth >= 1 {
-            Fault::Answer(503)
-        } else {
-            Fault::None
-        }
+        let nth = if seen.method == "PUT" { count.fetch_add(1, Ordering::Relaxed) } else { 0 };
+        if nth >= 1 { Fault::Answer(503) } else { Fault::None }
     })
     .unwrap();
     let mut options = options(proxy.endpoint(), "");
     (options.part_size, options.attempts) = (5 << 20, 2);
-    let error = S3Store::new(options)
-        .unwrap()
-        .put("large", &vec![1; 6 << 20])
-        .unwrap_err();
+    let error = S3Store::new(options).unwrap().put("large", &vec![1; 6 << 20]).unwrap_err();
     assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
     assert_eq!(upload.load(Ordering::Relaxed), 3);
     assert_eq!(direct(&server, "").get("large").unwrap(), None);

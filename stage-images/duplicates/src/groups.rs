@@ -31,9 +31,7 @@ pub fn groups(n: usize, edges: impl IntoIterator<Item = (u32, u32)>) -> Result<V
         let place = &mut place[sets.find(row) as usize];
         if *place == u32::MAX {
             *place = groups.len() as u32;
-            groups.push(Group {
-                members: Vec::new(),
-            });
+            groups.push(Group { members: Vec::new() });
         }
         groups[*place as usize].members.push(row);
     }
@@ -85,41 +83,18 @@ pub(crate) mod tests {
         for seed in 0..200 {
             let mut random = Random(seed);
             let n = 1 + random.below(60);
-            let edges: Vec<(u32, u32)> = (0..random.below(60))
-                .map(|_| (random.below(n) as u32, random.below(n) as u32))
-                .collect();
+            let edges: Vec<(u32, u32)> =
+                (0..random.below(60)).map(|_| (random.below(n) as u32, random.below(n) as u32)).collect();
             let expected = walked(n, &edges);
-            assert_eq!(
-                groups(n, edges.iter().copied()).unwrap(),
-                expected,
-                "seed {seed}"
-            );
-            assert_eq!(
-                groups(n, edges.iter().rev().map(|&(a, b)| (b, a))).unwrap(),
-                expected,
-                "seed {seed}"
-            );
+            assert_eq!(groups(n, edges.iter().copied()).unwrap(), expected, "seed {seed}");
+            assert_eq!(groups(n, edges.iter().rev().map(|&(a, b)| (b, a))).unwrap(), expected, "seed {seed}");
         }
     }
 
     #[test]
     fn an_edge_to_nowhere_is_named() {
-        assert_eq!(
-            groups(3, [(0, 1), (1, 3)]).unwrap_err(),
-            Error::NoSuchRow {
-                a: 1,
-                b: 3,
-                rows: 3
-            }
-        );
-        assert_eq!(
-            groups(0, [(0, 0)]).unwrap_err(),
-            Error::NoSuchRow {
-                a: 0,
-                b: 0,
-                rows: 0
-            }
-        );
+        assert_eq!(groups(3, [(0, 1), (1, 3)]).unwrap_err(), Error::NoSuchRow { a: 1, b: 3, rows: 3 });
+        assert_eq!(groups(0, [(0, 0)]).unwrap_err(), Error::NoSuchRow { a: 0, b: 0, rows: 0 });
         assert_eq!(groups(0, []).unwrap(), []);
     }
 }

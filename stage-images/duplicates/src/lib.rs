@@ -24,9 +24,7 @@ pub use union_find::UnionFind;
 #[non_exhaustive]
 pub enum Error {
     /// An edge names a row that is not there.
-    #[error(
-        "an edge joins {a} and {b}, but there are only {rows} rows: the edges belong to another set of rows"
-    )]
+    #[error("an edge joins {a} and {b}, but there are only {rows} rows: the edges belong to another set of rows")]
     NoSuchRow {
         /// One end.
         a: u32,

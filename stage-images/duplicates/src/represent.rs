@@ -15,23 +15,14 @@ pub struct Represented {
 ///
 /// For hash groups the key is the caller's order, for example `(Reverse(pixels), id)`: the largest image, then the lowest id.
 pub fn first_by_key<K: Ord>(members: &[u32], key: impl Fn(u32) -> K) -> Option<u32> {
-    members
-        .iter()
-        .copied()
-        .min_by_key(|&member| (key(member), member))
+    members.iter().copied().min_by_key(|&member| (key(member), member))
 }
 
 /// The member with the largest score, such as its cosine to the group's centroid (paper §3.1); equal scores go to the smaller
 /// `tie` (an id, so that the choice survives a renumbering of rows), then to the lower row. A score that is NaN loses to all
 /// others. `None` for no members.
-pub fn nearest_to_centroid<T: Ord>(
-    members: &[u32],
-    score: impl Fn(u32) -> f64,
-    tie: impl Fn(u32) -> T,
-) -> Option<u32> {
-    first_by_key(members, |member| {
-        (Reverse(Score::new(score(member))), tie(member))
-    })
+pub fn nearest_to_centroid<T: Ord>(members: &[u32], score: impl Fn(u32) -> f64, tie: impl Fn(u32) -> T) -> Option<u32> {
+    first_by_key(members, |member| (Reverse(Score::new(score(member))), tie(member)))
 }
 
 /// Cuts a group into parts whose members are all within `max_radius` of their representative, and returns them in the order in
@@ -55,14 +46,9 @@ pub fn split_by_radius(
             rest.contains(&representative),
             "row {representative} was chosen to represent a group that it is not in"
         );
-        let near = |&member: &u32| {
-            member == representative || distance(representative, member) <= max_radius
-        };
+        let near = |&member: &u32| member == representative || distance(representative, member) <= max_radius;
         let (members, far) = rest.into_iter().partition(near);
-        parts.push(Represented {
-            representative,
-            members,
-        });
+        parts.push(Represented { representative, members });
         rest = far;
     }
     parts
@@ -90,18 +76,8 @@ mod tests {
 
     #[test]
     fn scores_order_like_their_values() {
-        let ascending = [
-            f64::NAN,
-            f64::NEG_INFINITY,
-            -2.0,
-            -1.0,
-            -1e-300,
-            0.0,
-            1e-300,
-            0.5,
-            0.5 + f64::EPSILON,
-            f64::INFINITY,
-        ];
+        let ascending =
+            [f64::NAN, f64::NEG_INFINITY, -2.0, -1.0, -1e-300, 0.0, 1e-300, 0.5, 0.5 + f64::EPSILON, f64::INFINITY];
         for pair in ascending.windows(2) {
             assert!(Score::new(pair[0]) < Score::new(pair[1]), "{pair:?}");
         }
@@ -113,9 +89,7 @@ mod tests {
     fn best_score_then_tie_then_row() {
         let scores = [0.5, 0.9, 0.9, f64::NAN, 0.9];
         let ids = ["e", "d", "b", "a", "b"];
-        let choose = |members: &[u32]| {
-            nearest_to_centroid(members, |m| scores[m as usize], |m| ids[m as usize])
-        };
+        let choose = |members: &[u32]| nearest_to_centroid(members, |m| scores[m as usize], |m| ids[m as usize]);
         assert_eq!(choose(&[0, 1, 2, 3, 4]), Some(2));
         assert_eq!(choose(&[4, 2, 1]), Some(2));
         assert_eq!(choose(&[1, 0, 3]), Some(1));
@@ -137,13 +111,10 @@ mod tests {
     fn split_line(points: &[f64], max_radius: f64) -> Vec<Represented> {
         let members: Vec<u32> = (0..points.len() as u32).collect();
         let choose = |members: &[u32]| {
-            let mean =
-                members.iter().map(|&m| points[m as usize]).sum::<f64>() / members.len() as f64;
+            let mean = members.iter().map(|&m| points[m as usize]).sum::<f64>() / members.len() as f64;
             nearest_to_centroid(members, |m| -(points[m as usize] - mean).abs(), |m| m).unwrap()
         };
-        split_by_radius(&members, max_radius, choose, |a, b| {
-            (points[a as usize] - points[b as usize]).abs()
-        })
+        split_by_radius(&members, max_radius, choose, |a, b| (points[a as usize] - points[b as usize]).abs())
     }
 
     #[test]
@@ -151,10 +122,7 @@ mod tests {
         let chain: Vec<f64> = (0..7).map(f64::from).collect();
         let parts = split_line(&chain, 1.0);
         let expected = [(3, vec![2, 3, 4]), (1, vec![0, 1]), (5, vec![5, 6])];
-        let expected = expected.map(|(representative, members)| Represented {
-            representative,
-            members,
-        });
+        let expected = expected.map(|(representative, members)| Represented { representative, members });
         assert_eq!(parts, expected);
         assert_eq!(split_line(&[0.0, 0.1, 0.2], 1.0).len(), 1);
         assert!(split_line(&[], 1.0).is_empty());
@@ -164,9 +132,7 @@ mod tests {
     fn every_member_is_kept_once_and_within_the_radius() {
         for seed in 0..100 {
             let mut random = Random(seed);
-            let points: Vec<f64> = (0..random.below(60))
-                .map(|_| random.below(1000) as f64 / 100.0)
-                .collect();
+            let points: Vec<f64> = (0..random.below(60)).map(|_| random.below(1000) as f64 / 100.0).collect();
             let radius = random.below(300) as f64 / 100.0;
             let parts = split_line(&points, radius);
             let mut all: Vec<u32> = parts.iter().flat_map(|part| part.members.clone()).collect();
@@ -175,12 +141,7 @@ mod tests {
             for part in &parts {
                 let centre = points[part.representative as usize];
                 assert!(part.members.contains(&part.representative));
-                assert!(
-                    part.members
-                        .iter()
-                        .all(|&m| (points[m as usize] - centre).abs() <= radius),
-                    "seed {seed}"
-                );
+                assert!(part.members.iter().all(|&m| (points[m as usize] - centre).abs() <= radius), "seed {seed}");
             }
         }
     }
@@ -188,13 +149,7 @@ mod tests {
     #[test]
     fn without_a_usable_distance_each_member_stands_alone() {
         let parts = split_by_radius(&[4, 7], 0.1, |members| members[0], |_, _| f64::NAN);
-        assert_eq!(
-            parts
-                .iter()
-                .map(|part| part.representative)
-                .collect::<Vec<_>>(),
-            [4, 7]
-        );
+        assert_eq!(parts.iter().map(|part| part.representative).collect::<Vec<_>>(), [4, 7]);
     }
 
     #[test]

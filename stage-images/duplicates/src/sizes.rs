@@ -12,11 +12,9 @@ pub fn default_max_group(rows: usize) -> usize {
 pub fn check_sizes(groups: &[Group], limit: usize) -> Result<(), Error> {
     let largest = groups.iter().rev().max_by_key(|group| group.members.len());
     match largest {
-        Some(Group { members }) if members.len() > limit => Err(Error::GroupTooLarge {
-            first: members[0],
-            size: members.len(),
-            limit,
-        }),
+        Some(Group { members }) if members.len() > limit => {
+            Err(Error::GroupTooLarge { first: members[0], size: members.len(), limit })
+        }
         _ => Ok(()),
     }
 }
@@ -42,12 +40,7 @@ pub fn size_histogram(sizes: impl IntoIterator<Item = usize>) -> Vec<SizeBin> {
         let bin = size.ilog2() as usize;
         while bins.len() <= bin {
             let from = 1 << bins.len();
-            bins.push(SizeBin {
-                from,
-                to: 2 * from - 1,
-                groups: 0,
-                members: 0,
-            });
+            bins.push(SizeBin { from, to: 2 * from - 1, groups: 0, members: 0 });
         }
         bins[bin].groups += 1;
         bins[bin].members += size as u64;
@@ -73,14 +66,7 @@ mod tests {
         assert_eq!(check_sizes(&found, 3), Ok(()));
         assert_eq!(check_sizes(&[], 0), Ok(()));
         let error = check_sizes(&found, 2).unwrap_err();
-        assert_eq!(
-            error,
-            Error::GroupTooLarge {
-                first: 2,
-                size: 3,
-                limit: 2
-            }
-        );
+        assert_eq!(error, Error::GroupTooLarge { first: 2, size: 3, limit: 2 });
         assert_eq!(
             error.to_string(),
             "the group of duplicates around row 2 has 3 members, more than the limit of 2: lower maxDistance so that fewer rows \
@@ -91,14 +77,8 @@ mod tests {
     #[test]
     fn sizes_fall_into_powers_of_two() {
         let bins = size_histogram([1, 1, 2, 3, 9, 0]);
-        let rows: Vec<_> = bins
-            .iter()
-            .map(|bin| (bin.from, bin.to, bin.groups, bin.members))
-            .collect();
-        assert_eq!(
-            rows,
-            [(1, 1, 2, 2), (2, 3, 2, 5), (4, 7, 0, 0), (8, 15, 1, 9)]
-        );
+        let rows: Vec<_> = bins.iter().map(|bin| (bin.from, bin.to, bin.groups, bin.members)).collect();
+        assert_eq!(rows, [(1, 1, 2, 2), (2, 3, 2, 5), (4, 7, 0, 0), (8, 15, 1, 9)]);
         assert!(size_histogram([]).is_empty());
     }
 }

@@ -13,15 +13,8 @@ pub struct UnionFind {
 impl UnionFind {
     /// `n` sets of one member; panics above 2^32 members.
     pub fn new(n: usize) -> Self {
-        assert!(
-            n <= u32::MAX as usize + 1,
-            "{n} rows are more than 32 bits can number"
-        );
-        Self {
-            parent: (0..n).map(|row| row as u32).collect(),
-            size: vec![1; n],
-            sets: n,
-        }
+        assert!(n <= u32::MAX as usize + 1, "{n} rows are more than 32 bits can number");
+        Self { parent: (0..n).map(|row| row as u32).collect(), size: vec![1; n], sets: n }
     }
 
     /// Number of members.
@@ -56,11 +49,7 @@ impl UnionFind {
             return false;
         }
         let (size_a, size_b) = (self.size[a as usize], self.size[b as usize]);
-        let (root, child) = if (size_b, a) > (size_a, b) {
-            (b, a)
-        } else {
-            (a, b)
-        };
+        let (root, child) = if (size_b, a) > (size_a, b) { (b, a) } else { (a, b) };
         self.parent[child as usize] = root;
         self.size[root as usize] = size_a + size_b;
         self.sets -= 1;
@@ -95,20 +84,14 @@ mod tests {
                 let (a, b) = (random.below(n), random.below(n));
                 let (from, to) = (labels[a], labels[b]);
                 assert_eq!(sets.union(a as u32, b as u32), from != to);
-                labels
-                    .iter_mut()
-                    .filter(|label| **label == from)
-                    .for_each(|label| *label = to);
+                labels.iter_mut().filter(|label| **label == from).for_each(|label| *label = to);
             }
             let mut distinct = labels.clone();
             distinct.sort_unstable();
             distinct.dedup();
             assert_eq!(sets.sets(), distinct.len());
             for a in 0..n {
-                assert_eq!(
-                    sets.size_of(a as u32),
-                    labels.iter().filter(|&&label| label == labels[a]).count()
-                );
+                assert_eq!(sets.size_of(a as u32), labels.iter().filter(|&&label| label == labels[a]).count());
                 for b in 0..n {
                     assert_eq!(sets.same(a as u32, b as u32), labels[a] == labels[b]);
                 }
@@ -123,9 +106,6 @@ mod tests {
         for row in (1..n).rev() {
             assert!(sets.union(row - 1, row));
         }
-        assert_eq!(
-            (sets.sets(), sets.size_of(7), sets.len()),
-            (1, n as usize, n as usize)
-        );
+        assert_eq!((sets.sets(), sets.size_of(7), sets.len()), (1, n as usize, n as usize));
     }
 }

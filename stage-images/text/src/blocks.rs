@@ -8,17 +8,12 @@ pub const END_OF_DOCUMENT: &str = "END_OF_DOCUMENT_TOKEN_TO_BE_REPLACED";
 /// The paragraphs of a text block, trimmed, in order, without empty ones. A blank line or [`END_OF_DOCUMENT`] separates
 /// paragraphs; a single line break does not.
 pub fn paragraphs(block: &str) -> impl Iterator<Item = &str> {
-    block
-        .split(END_OF_DOCUMENT)
-        .flat_map(|part| Paragraphs { rest: part })
+    block.split(END_OF_DOCUMENT).flat_map(|part| Paragraphs { rest: part })
 }
 
 /// The sentences of a text block, trimmed, in order. No sentence reaches over the end of a paragraph.
 pub fn sentences<'a>(block: &'a str, punkt: &Punkt) -> impl Iterator<Item = &'a str> {
-    paragraphs(block)
-        .flat_map(|p| punkt.sentences(p))
-        .map(str::trim)
-        .filter(|s| !s.is_empty())
+    paragraphs(block).flat_map(|p| punkt.sentences(p)).map(str::trim).filter(|s| !s.is_empty())
 }
 
 struct Paragraphs<'a> {
@@ -50,12 +45,8 @@ mod tests {
 
     #[test]
     fn blank_lines_and_document_ends_separate_paragraphs() {
-        let block =
-            "One\nline.\n\nTwo\r\n\r\n \n\n Three END_OF_DOCUMENT_TOKEN_TO_BE_REPLACED\n\nFour";
-        assert_eq!(
-            paragraphs(block).collect::<Vec<_>>(),
-            ["One\nline.", "Two", "Three", "Four"]
-        );
+        let block = "One\nline.\n\nTwo\r\n\r\n \n\n Three END_OF_DOCUMENT_TOKEN_TO_BE_REPLACED\n\nFour";
+        assert_eq!(paragraphs(block).collect::<Vec<_>>(), ["One\nline.", "Two", "Three", "Four"]);
         assert_eq!(paragraphs(" \n\n\t").count(), 0);
         assert_eq!(paragraphs("").count(), 0);
     }
@@ -65,14 +56,6 @@ mod tests {
         let punkt = Punkt::english(PunktCompat::V3_9);
         let block = "A heading without a stop\n\nDr. Lee waved.  She left.END_OF_DOCUMENT_TOKEN_TO_BE_REPLACEDnext";
         let found: Vec<_> = sentences(block, &punkt).collect();
-        assert_eq!(
-            found,
-            [
-                "A heading without a stop",
-                "Dr. Lee waved.",
-                "She left.",
-                "next"
-            ]
-        );
+        assert_eq!(found, ["A heading without a stop", "Dr. Lee waved.", "She left.", "next"]);
     }
 }

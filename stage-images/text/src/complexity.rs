@@ -24,10 +24,7 @@ pub struct Analysis {
 pub fn analyse(sentence: &str) -> Analysis {
     let words = tag(sentence);
     Analysis {
-        complexity: heads(&words)
-            .map(|i| complexity(&words, i))
-            .max()
-            .unwrap_or(0),
+        complexity: heads(&words).map(|i| complexity(&words, i)).max().unwrap_or(0),
         actions: words.iter().filter(|w| w.tag == Tag::Verb).count(),
     }
 }
@@ -35,11 +32,7 @@ pub fn analyse(sentence: &str) -> Analysis {
 /// The common nouns of a sentence, lower-case, in the singular where that is easy, in order, repeated as they repeat.
 /// Names are left out.
 pub fn nouns(sentence: &str) -> Vec<String> {
-    tag(sentence)
-        .into_iter()
-        .filter(|w| w.tag == Tag::Noun)
-        .filter_map(|w| singular(w.text))
-        .collect()
+    tag(sentence).into_iter().filter(|w| w.tag == Tag::Noun).filter_map(|w| singular(w.text)).collect()
 }
 
 /// The objects: the last noun of each run of nouns.
@@ -55,9 +48,7 @@ fn phrase(words: &[Word], head: usize) -> (usize, usize) {
         match words[i].tag {
             Tag::Adjective | Tag::Number | Tag::Noun | Tag::Name => count += 1,
             // "the running dog", "a painted wall", but not "dogs chased cats"
-            Tag::Verb if words[i].is_participle() && (i == 0 || !words[i - 1].can_be_subject()) => {
-                count += 1
-            }
+            Tag::Verb if words[i].is_participle() && (i == 0 || !words[i - 1].can_be_subject()) => count += 1,
             Tag::Adverb | Tag::Conjunction => {}
             _ => break,
         }
@@ -68,9 +59,7 @@ fn phrase(words: &[Word], head: usize) -> (usize, usize) {
 
 /// Is an adjective, noun or number said of the object: "the car is very red"?
 fn has_predicate(words: &[Word], head: usize) -> bool {
-    let mut after = words[head + 1..]
-        .iter()
-        .skip_while(|w| w.tag == Tag::Adverb);
+    let mut after = words[head + 1..].iter().skip_while(|w| w.tag == Tag::Adverb);
     let linked = after.next().is_some_and(|w| w.tag == Tag::Be);
     let said = after.find(|w| !matches!(w.tag, Tag::Adverb | Tag::Determiner));
     linked && said.is_some_and(|w| matches!(w.tag, Tag::Adjective | Tag::Noun | Tag::Number))
@@ -82,30 +71,16 @@ fn complexity(words: &[Word], head: usize) -> usize {
     let relates = |w: &Word| matches!(w.tag, Tag::Preposition | Tag::Verb);
     let ends = |w: &Word| w.tag.is_noun() || w.tag == Tag::Stop;
     let (start, attributes) = phrase(words, head);
-    let before = words[..start]
-        .iter()
-        .rev()
-        .take_while(|w| !ends(w))
-        .any(relates);
-    let after = words[head + 1..]
-        .iter()
-        .take_while(|w| !ends(w))
-        .any(relates);
-    attributes
-        + [has_predicate(words, head), before, after]
-            .into_iter()
-            .filter(|&counts| counts)
-            .count()
+    let before = words[..start].iter().rev().take_while(|w| !ends(w)).any(relates);
+    let after = words[head + 1..].iter().take_while(|w| !ends(w)).any(relates);
+    attributes + [has_predicate(words, head), before, after].into_iter().filter(|&counts| counts).count()
 }
 
 /// The singular by the regular rules; `None` for words that are no use as a label (fewer than three letters, or other
 /// characters than letters).
 fn singular(noun: &str) -> Option<String> {
     let noun = noun.to_lowercase();
-    let noun = noun
-        .strip_suffix("'s")
-        .or(noun.strip_suffix("’s"))
-        .unwrap_or(&noun);
+    let noun = noun.strip_suffix("'s").or(noun.strip_suffix("’s")).unwrap_or(&noun);
     if noun.chars().count() < 3 || !noun.chars().all(|c| c.is_alphabetic() || c == '-') {
         return None;
     }

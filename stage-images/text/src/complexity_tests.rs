@@ -43,11 +43,7 @@ fn a_verb_that_the_tagger_takes_for_a_noun_is_found() {
     ] {
         assert_eq!(analyse(sentence).actions, 1, "{sentence}");
     }
-    for fragment in [
-        "Galaxy clusters in the sky",
-        "Stone bridges, old and new",
-        "The Stone Bridges of the Valley",
-    ] {
+    for fragment in ["Galaxy clusters in the sky", "Stone bridges, old and new", "The Stone Bridges of the Valley"] {
         assert_eq!(analyse(fragment).actions, 0, "{fragment}");
     }
 }
@@ -84,42 +80,19 @@ fn plain_prose_is_kept() {
         "An engineer measures the pressure in the pipe.",
         "The train crosses the valley on a stone bridge.",
     ];
-    let kept = prose
-        .iter()
-        .filter(|s| {
-            matches!(
-                analyse(s),
-                Analysis {
-                    complexity: 1..,
-                    actions: 1..
-                }
-            )
-        })
-        .count();
+    let kept = prose.iter().filter(|s| matches!(analyse(s), Analysis { complexity: 1.., actions: 1.. })).count();
     assert!(kept >= 18, "{kept} of {}", prose.len());
 }
 
 #[test]
 fn nouns_are_singular_and_lower_case() {
-    assert_eq!(
-        nouns("Two Dogs chased the cats near churches."),
-        ["dog", "cat", "church"]
-    );
-    assert_eq!(
-        nouns("The children filled boxes with berries and glasses."),
-        ["child", "box", "berry", "glass"]
-    );
-    assert_eq!(
-        nouns("The bus's lens and its gases"),
-        ["bus", "lens", "gas"]
-    );
+    assert_eq!(nouns("Two Dogs chased the cats near churches."), ["dog", "cat", "church"]);
+    assert_eq!(nouns("The children filled boxes with berries and glasses."), ["child", "box", "berry", "glass"]);
+    assert_eq!(nouns("The bus's lens and its gases"), ["bus", "lens", "gas"]);
     assert!(nouns("He is 5.").is_empty());
 }
 
 #[test]
 fn curly_apostrophes_are_apostrophes() {
-    assert_eq!(
-        analyse("It’s a very small house."),
-        analyse("It's a very small house.")
-    );
+    assert_eq!(analyse("It’s a very small house."), analyse("It's a very small house."));
 }

@@ -51,9 +51,7 @@ pub enum WordTableError {
     #[error("the word counts add up to more than 2^64; weigh the words by less")]
     Overflow,
     /// The total is not the sum of its parts.
-    #[error(
-        "the word table's total is {total}, but its words and tail add up to {sum}; build the table again"
-    )]
+    #[error("the word table's total is {total}, but its words and tail add up to {sum}; build the table again")]
     Total {
         /// What the table says.
         total: u64,
@@ -74,10 +72,7 @@ impl WordTable {
     ///
     /// # Errors
     /// [`WordTableError::Overflow`].
-    pub fn build(
-        counts: impl IntoIterator<Item = (String, u64)>,
-        most: usize,
-    ) -> Result<Self, WordTableError> {
+    pub fn build(counts: impl IntoIterator<Item = (String, u64)>, most: usize) -> Result<Self, WordTableError> {
         let mut sums = BTreeMap::<String, u64>::new();
         let mut total = 0u64;
         for (word, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
@@ -87,10 +82,7 @@ impl WordTable {
         let mut words: Vec<_> = sums.into_iter().collect();
         words.sort_by(order);
         let rest = words.split_off(most.min(words.len()));
-        let tail = Tail {
-            words: rest.len() as u64,
-            count: rest.iter().map(|(_, count)| count).sum(),
-        };
+        let tail = Tail { words: rest.len() as u64, count: rest.iter().map(|(_, count)| count).sum() };
         Record { total, tail, words }.try_into()
     }
 
@@ -138,10 +130,7 @@ impl WordTable {
             LogBase::Two => f64::log2,
             LogBase::E => f64::ln,
         };
-        words(sentence)
-            .map(|w| self.probability(&w))
-            .filter(|&p| p > 0.0)
-            .fold(0.0, |sum, p| sum - p * log(p))
+        words(sentence).map(|w| self.probability(&w)).filter(|&p| p > 0.0).fold(0.0, |sum, p| sum - p * log(p))
     }
 }
 
@@ -153,25 +142,13 @@ impl TryFrom<Record> for WordTable {
     type Error = WordTableError;
 
     fn try_from(record: Record) -> Result<Self, WordTableError> {
-        let sum = record
-            .words
-            .iter()
-            .try_fold(record.tail.count, |sum, (_, count)| sum.checked_add(*count));
+        let sum = record.words.iter().try_fold(record.tail.count, |sum, (_, count)| sum.checked_add(*count));
         let sum = sum.ok_or(WordTableError::Overflow)?;
         if sum != record.total {
-            return Err(WordTableError::Total {
-                total: record.total,
-                sum,
-            });
+            return Err(WordTableError::Total { total: record.total, sum });
         }
-        let disorder = record
-            .words
-            .windows(2)
-            .find(|pair| order(&pair[0], &pair[1]).is_ge())
-            .map(|pair| &pair[1]);
-        if let Some((word, _)) =
-            disorder.or_else(|| record.words.last().filter(|(_, count)| *count == 0))
-        {
+        let disorder = record.words.windows(2).find(|pair| order(&pair[0], &pair[1]).is_ge()).map(|pair| &pair[1]);
+        if let Some((word, _)) = disorder.or_else(|| record.words.last().filter(|(_, count)| *count == 0)) {
             return Err(WordTableError::Order { word: word.clone() });
         }
         let counts = record.words.iter().cloned().collect();

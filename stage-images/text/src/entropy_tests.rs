@@ -19,14 +19,7 @@ fn english() -> WordTable {
     ];
     let named: u64 = counts.iter().map(|(_, n)| n).sum();
     let rest = (0..1000).map(|i| (format!("rest{i}"), (10_000_000 - named) / 1000));
-    WordTable::build(
-        counts
-            .map(|(w, n)| (w.to_owned(), n))
-            .into_iter()
-            .chain(rest),
-        1013,
-    )
-    .expect("a table")
+    WordTable::build(counts.map(|(w, n)| (w.to_owned(), n)).into_iter().chain(rest), 1013).expect("a table")
 }
 
 fn table(counts: &[(&str, u64)], most: usize) -> WordTable {
@@ -37,13 +30,7 @@ fn table(counts: &[(&str, u64)], most: usize) -> WordTable {
 #[test]
 fn function_words_make_the_score() {
     let english = english();
-    for (sentence, bits) in [
-        ("the", 0.23),
-        ("of", 0.15),
-        ("and", 0.14),
-        ("to", 0.14),
-        ("a", 0.12),
-    ] {
+    for (sentence, bits) in [("the", 0.23), ("of", 0.15), ("and", 0.14), ("to", 0.14), ("a", 0.12)] {
         let score = english.entropy(sentence, LogBase::Two);
         assert!((score - bits).abs() < 0.006, "{sentence}: {score}");
     }
@@ -66,23 +53,8 @@ fn positions_count_not_types() {
 
 #[test]
 fn the_most_frequent_words_are_named_and_ties_go_by_word() {
-    let table = table(
-        &[
-            ("c", 2),
-            ("d", 1),
-            ("b", 2),
-            ("a", 2),
-            ("d", 1),
-            ("e", 9),
-            ("z", 0),
-        ],
-        3,
-    );
-    let named: Vec<_> = table
-        .words()
-        .iter()
-        .map(|(w, n)| (w.as_str(), *n))
-        .collect();
+    let table = table(&[("c", 2), ("d", 1), ("b", 2), ("a", 2), ("d", 1), ("e", 9), ("z", 0)], 3);
+    let named: Vec<_> = table.words().iter().map(|(w, n)| (w.as_str(), *n)).collect();
     assert_eq!(named, [("e", 9), ("a", 2), ("b", 2)]);
     assert_eq!(table.tail(), Tail { words: 2, count: 4 });
     assert_eq!(table.total(), 17);
@@ -93,64 +65,33 @@ fn the_most_frequent_words_are_named_and_ties_go_by_word() {
 
 #[test]
 fn the_order_of_the_counts_does_not_matter() {
-    let counts: Vec<(String, u64)> = (0..500)
-        .map(|i| (format!("w{}", i % 90), i * 7 % 13))
-        .collect();
+    let counts: Vec<(String, u64)> = (0..500).map(|i| (format!("w{}", i % 90), i * 7 % 13)).collect();
     let forward = WordTable::build(counts.clone(), 40).expect("a table");
     let backward = WordTable::build(counts.into_iter().rev(), 40).expect("a table");
     assert_eq!(forward, backward);
     let sentence = "w1 w2 w88, never W7";
-    assert_eq!(
-        forward.entropy(sentence, LogBase::Two).to_bits(),
-        backward.entropy(sentence, LogBase::Two).to_bits()
-    );
+    assert_eq!(forward.entropy(sentence, LogBase::Two).to_bits(), backward.entropy(sentence, LogBase::Two).to_bits());
 }
 
 #[test]
 fn a_table_survives_serialisation() {
     let table = table(&[("a", 3), ("b", 2), ("c", 1)], 2);
     let json = serde_json::to_string(&table).expect("JSON");
-    assert_eq!(
-        json,
-        r#"{"total":6,"tail":{"words":1,"count":1},"words":[["a",3],["b",2]]}"#
-    );
-    assert_eq!(
-        serde_json::from_str::<WordTable>(&json).expect("a table"),
-        table
-    );
+    assert_eq!(json, r#"{"total":6,"tail":{"words":1,"count":1},"words":[["a",3],["b",2]]}"#);
+    assert_eq!(serde_json::from_str::<WordTable>(&json).expect("a table"), table);
 }
 
 #[test]
 fn broken_tables_are_refused() {
     for (json, message) in [
-        (
-            r#"{"total":7,"tail":{"words":1,"count":1},"words":[["a",3],["b",2]]}"#,
-            "total is 7",
-        ),
-        (
-            r#"{"total":5,"tail":{"words":0,"count":0},"words":[["b",2],["a",3]]}"#,
-            "order at \"a\"",
-        ),
-        (
-            r#"{"total":4,"tail":{"words":0,"count":0},"words":[["a",2],["a",2]]}"#,
-            "order at \"a\"",
-        ),
-        (
-            r#"{"total":2,"tail":{"words":0,"count":0},"words":[["a",2],["b",0]]}"#,
-            "order at \"b\"",
-        ),
-        (
-            r#"{"total":2,"tail":{"words":1,"count":18446744073709551615},"words":[["a",3]]}"#,
-            "2^64",
-        ),
-        (
-            r#"{"total":2,"tail":{"words":0,"count":0},"words":[["a",2]],"more":1}"#,
-            "unknown field",
-        ),
+        (r#"{"total":7,"tail":{"words":1,"count":1},"words":[["a",3],["b",2]]}"#, "total is 7"),
+        (r#"{"total":5,"tail":{"words":0,"count":0},"words":[["b",2],["a",3]]}"#, "order at \"a\""),
+        (r#"{"total":4,"tail":{"words":0,"count":0},"words":[["a",2],["a",2]]}"#, "order at \"a\""),
+        (r#"{"total":2,"tail":{"words":0,"count":0},"words":[["a",2],["b",0]]}"#, "order at \"b\""),
+        (r#"{"total":2,"tail":{"words":1,"count":18446744073709551615},"words":[["a",3]]}"#, "2^64"),
+        (r#"{"total":2,"tail":{"words":0,"count":0},"words":[["a",2]],"more":1}"#, "unknown field"),
     ] {
-        let error = serde_json::from_str::<WordTable>(json)
-            .expect_err(json)
-            .to_string();
+        let error = serde_json::from_str::<WordTable>(json).expect_err(json).to_string();
         assert!(error.contains(message), "{json}: {error}");
     }
     let overflow = WordTable::build([("a".to_owned(), u64::MAX), ("b".to_owned(), 1)], 9);

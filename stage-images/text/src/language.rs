@@ -16,11 +16,7 @@ const MIN_CONFIDENCE: f64 = 0.5;
 /// script that none of the languages uses, or 40 letters or more and is recognised as another language. A code that the
 /// detector does not know is no language of any script.
 pub(crate) fn is_foreign(sentence: &str, languages: &[String]) -> bool {
-    let wanted = |lang: &Lang| {
-        languages
-            .iter()
-            .any(|l| two_letters(lang.code()) == Some(l))
-    };
+    let wanted = |lang: &Lang| languages.iter().any(|l| two_letters(lang.code()) == Some(l));
     let Some(guess) = detect(sentence).filter(|guess| !wanted(&guess.lang())) else {
         return false;
     };
@@ -35,10 +31,7 @@ pub(crate) fn is_foreign(sentence: &str, languages: &[String]) -> bool {
 
 /// ISO 639-1 of an ISO 639-3 code, for the languages that the detector knows.
 fn two_letters(three: &str) -> Option<&'static str> {
-    CODES
-        .iter()
-        .find(|(code, _)| *code == three)
-        .map(|(_, two)| *two)
+    CODES.iter().find(|(code, _)| *code == three).map(|(_, two)| *two)
 }
 
 #[rustfmt::skip]
@@ -66,25 +59,15 @@ mod tests {
     }
 
     fn foreign_to(languages: &[&str], sentence: &str) -> bool {
-        is_foreign(
-            sentence,
-            &languages
-                .iter()
-                .map(|l| (*l).to_owned())
-                .collect::<Vec<_>>(),
-        )
+        is_foreign(sentence, &languages.iter().map(|l| (*l).to_owned()).collect::<Vec<_>>())
     }
 
     #[test]
     fn long_sentences_are_judged_and_short_ones_are_not() {
-        let german =
-            "Das Museum zeigt Bilder aus dem neunzehnten Jahrhundert und ist sonntags geschlossen.";
+        let german = "Das Museum zeigt Bilder aus dem neunzehnten Jahrhundert und ist sonntags geschlossen.";
         assert!(foreign_to(&["en"], german));
         assert!(!foreign_to(&["en", "de"], german));
-        assert!(!foreign_to(
-            &["en"],
-            "The farmers harvested their wheat before the heavy rains of autumn came."
-        ));
+        assert!(!foreign_to(&["en"], "The farmers harvested their wheat before the heavy rains of autumn came."));
         assert!(!foreign_to(&["en"], "Le chat dort ici"));
         assert!(!foreign_to(&["en"], "1234 5678"));
     }

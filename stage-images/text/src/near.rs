@@ -20,9 +20,8 @@ const WORDS: usize = 5;
 pub const DEFAULT_THRESHOLD: f64 = 0.8;
 
 const NEGATIONS: &[&str] = &[
-    "not", "no", "never", "without", "nor", "neither", "none", "cannot", "cant", "dont", "doesnt",
-    "didnt", "isnt", "arent", "wasnt", "werent", "wont", "wouldnt", "couldnt", "shouldnt", "hasnt",
-    "havent", "hadnt",
+    "not", "no", "never", "without", "nor", "neither", "none", "cannot", "cant", "dont", "doesnt", "didnt", "isnt",
+    "arent", "wasnt", "werent", "wont", "wouldnt", "couldnt", "shouldnt", "hasnt", "havent", "hadnt",
 ];
 
 /// A sentence as a set of shingles, and its words.
@@ -37,25 +36,13 @@ pub struct Shingles {
 impl Shingles {
     /// The shingles of a sentence. A text without any words has one shingle, itself.
     pub fn new(sentence: &str) -> Self {
-        let mut words: Vec<_> = words(sentence)
-            .map(|w| (hash(b"word", w.as_bytes()), changes_meaning(&w)))
-            .collect();
+        let mut words: Vec<_> = words(sentence).map(|w| (hash(b"word", w.as_bytes()), changes_meaning(&w))).collect();
         if words.is_empty() {
-            return Self {
-                set: vec![hash(b"text", canonical(sentence).as_bytes())],
-                words,
-            };
+            return Self { set: vec![hash(b"text", canonical(sentence).as_bytes())], words };
         }
         const BLANK: [u64; WORDS - 1] = [0; WORDS - 1];
-        let padded: Vec<u64> = BLANK
-            .into_iter()
-            .chain(words.iter().map(|w| w.0))
-            .chain(BLANK)
-            .collect();
-        let mut set: Vec<u64> = padded
-            .windows(WORDS)
-            .map(|gram| hash_words(b"gram", gram))
-            .collect();
+        let padded: Vec<u64> = BLANK.into_iter().chain(words.iter().map(|w| w.0)).chain(BLANK).collect();
+        let mut set: Vec<u64> = padded.windows(WORDS).map(|gram| hash_words(b"gram", gram)).collect();
         set.sort_unstable();
         set.dedup();
         words.sort_unstable();
@@ -82,9 +69,7 @@ impl Shingles {
             (&self.words, &other.words)
         };
         let mut short = short.iter().peekable();
-        let nothing_added_matters = long
-            .iter()
-            .all(|word| short.next_if_eq(&word).is_some() || !word.1);
+        let nothing_added_matters = long.iter().all(|word| short.next_if_eq(&word).is_some() || !word.1);
         nothing_added_matters && short.next().is_none()
     }
 }
@@ -132,29 +117,18 @@ impl MinHasher {
     /// # Panics
     /// If either is zero.
     pub fn new(bands: usize, rows: usize) -> Self {
-        assert!(
-            bands > 0 && rows > 0,
-            "MinHash needs at least one band and one row, not {bands} × {rows}"
-        );
+        assert!(bands > 0 && rows > 0, "MinHash needs at least one band and one row, not {bands} × {rows}");
         let permutation = |i: u64| {
             let (a, b) = (hash_words(b"slope", &[i]), hash_words(b"shift", &[i]));
             (1 + a % (PRIME - 1), b % PRIME)
         };
-        Self {
-            rows,
-            permutations: (0..(bands * rows) as u64).map(permutation).collect(),
-        }
+        Self { rows, permutations: (0..(bands * rows) as u64).map(permutation).collect() }
     }
 
     /// The signature of a sentence's shingles.
     pub fn signature(&self, shingles: &Shingles) -> Signature {
         let minimum = |&(a, b): &(u64, u64)| {
-            shingles
-                .set
-                .iter()
-                .map(|&x| permute(a, b, x % PRIME))
-                .min()
-                .expect("a sentence has at least one shingle")
+            shingles.set.iter().map(|&x| permute(a, b, x % PRIME)).min().expect("a sentence has at least one shingle")
         };
         self.permutations.iter().map(minimum).collect()
     }

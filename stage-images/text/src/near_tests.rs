@@ -7,9 +7,7 @@ fn jaccard(a: &str, b: &str) -> f64 {
 }
 
 fn near(a: &str, b: &str) -> bool {
-    Shingles::new(a)
-        .similarity(&Shingles::new(b), DEFAULT_THRESHOLD)
-        .is_some()
+    Shingles::new(a).similarity(&Shingles::new(b), DEFAULT_THRESHOLD).is_some()
 }
 
 /// A stream of numbers that depends on the seed alone.
@@ -56,24 +54,13 @@ fn jaccard_is_that_of_the_shingle_sets() {
 #[test]
 fn one_replaced_word_stays_below_the_threshold_up_to_forty_words() {
     for n in 1..=81usize {
-        let words: Vec<String> = (0..n)
-            .map(|i| {
-                format!(
-                    "w{}x",
-                    char::from(b'a' + (i % 26) as u8)
-                        .to_string()
-                        .repeat(1 + i / 26)
-                )
-            })
-            .collect();
+        let words: Vec<String> =
+            (0..n).map(|i| format!("w{}x", char::from(b'a' + (i % 26) as u8).to_string().repeat(1 + i / 26))).collect();
         for at in [0, n / 2, n - 1] {
             let mut other = words.clone();
             other[at] = "other".into();
             let similarity = jaccard(&words.join(" "), &other.join(" "));
-            assert!(
-                (similarity - (n as f64 - 1.0) / (n as f64 + 9.0)).abs() < 1e-12,
-                "{n} {at} {similarity}"
-            );
+            assert!((similarity - (n as f64 - 1.0) / (n as f64 + 9.0)).abs() < 1e-12, "{n} {at} {similarity}");
             assert_eq!(similarity < DEFAULT_THRESHOLD, n <= 40, "{n}");
             assert!(!near(&words.join(" "), &other.join(" ")), "{n} {at}");
         }
@@ -96,18 +83,11 @@ fn signatures_estimate_the_similarity() {
     let hasher = MinHasher::new(64, 8);
     let words: Vec<String> = (0..60).map(|i| format!("word{i}")).collect();
     for kept in [0, 15, 30, 45, 60] {
-        let (a, b) = (
-            Shingles::new(&words.join(" ")),
-            Shingles::new(&words[..kept].join(" ")),
-        );
+        let (a, b) = (Shingles::new(&words.join(" ")), Shingles::new(&words[..kept].join(" ")));
         let (sa, sb) = (hasher.signature(&a), hasher.signature(&b));
         let equal = sa.iter().zip(&sb).filter(|(x, y)| x == y).count() as f64 / sa.len() as f64;
         // 512 independent trials: a standard deviation of at most 0.022; five of them.
-        assert!(
-            (equal - a.jaccard(&b)).abs() < 0.11,
-            "{kept}: {equal} {}",
-            a.jaccard(&b)
-        );
+        assert!((equal - a.jaccard(&b)).abs() < 0.11, "{kept}: {equal} {}", a.jaccard(&b));
     }
 }
 
@@ -130,27 +110,15 @@ fn no_bands_are_refused() {
     MinHasher::new(0, 4);
 }
 
-const COUNTS: &[&str] = &[
-    "two", "three", "four", "five", "six", "seven", "eight", "9", "10", "12", "15", "20",
-];
-const COLOURS: &[&str] = &[
-    "red", "blue", "green", "white", "black", "yellow", "brown", "grey", "golden", "dark", "pale",
-    "pink",
-];
-const THINGS: &[&str] = &[
-    "dogs", "cats", "boats", "cars", "birds", "houses", "horses", "tents", "trucks", "kites",
-    "chairs", "books",
-];
-const DEEDS: &[&str] = &[
-    "stand", "wait", "rest", "gather", "appear", "sit", "lie", "gleam", "vanish", "remain",
-];
-const PLACES: &[&str] = &[
-    "beach", "harbour", "market", "station", "river", "church", "museum", "forest", "bridge",
-    "school",
-];
-const DAYS: &[&str] = &[
-    "Monday", "Tuesday", "Friday", "Sunday", "May 3", "May 8", "June 21", "1995", "1996", "2010",
-];
+const COUNTS: &[&str] = &["two", "three", "four", "five", "six", "seven", "eight", "9", "10", "12", "15", "20"];
+const COLOURS: &[&str] =
+    &["red", "blue", "green", "white", "black", "yellow", "brown", "grey", "golden", "dark", "pale", "pink"];
+const THINGS: &[&str] =
+    &["dogs", "cats", "boats", "cars", "birds", "houses", "horses", "tents", "trucks", "kites", "chairs", "books"];
+const DEEDS: &[&str] = &["stand", "wait", "rest", "gather", "appear", "sit", "lie", "gleam", "vanish", "remain"];
+const PLACES: &[&str] =
+    &["beach", "harbour", "market", "station", "river", "church", "museum", "forest", "bridge", "school"];
+const DAYS: &[&str] = &["Monday", "Tuesday", "Friday", "Sunday", "May 3", "May 8", "June 21", "1995", "1996", "2010"];
 const TAILS: &[&str] = &[
     "",
     " while it rains",
@@ -164,13 +132,7 @@ fn caption(choice: &[usize; 7]) -> String {
     let [count, colour, thing, deed, place, day, tail] = *choice;
     format!(
         "{} {} {} {} near the {} on {}{}.",
-        COUNTS[count],
-        COLOURS[colour],
-        THINGS[thing],
-        DEEDS[deed],
-        PLACES[place],
-        DAYS[day],
-        TAILS[tail]
+        COUNTS[count], COLOURS[colour], THINGS[thing], DEEDS[deed], PLACES[place], DAYS[day], TAILS[tail]
     )
 }
 
@@ -179,29 +141,12 @@ fn variant(text: &str, stream: &mut Stream) -> String {
     let text = match stream.below(4) {
         0 => text.to_uppercase(),
         1 => text.to_lowercase(),
-        2 => text
-            .chars()
-            .enumerate()
-            .map(|(i, c)| {
-                if i % 2 == 0 {
-                    c.to_ascii_uppercase()
-                } else {
-                    c
-                }
-            })
-            .collect(),
+        2 => text.chars().enumerate().map(|(i, c)| if i % 2 == 0 { c.to_ascii_uppercase() } else { c }).collect(),
         _ => text.to_owned(),
     };
-    let text = text.trim_end_matches('.').replace(
-        " on ",
-        stream.of(&[" on ", ", on ", " – on ", " (on) ", "  on "]),
-    );
+    let text = text.trim_end_matches('.').replace(" on ", stream.of(&[" on ", ", on ", " – on ", " (on) ", "  on "]));
     let text = text.replace('\'', stream.of(&["'", "’", ""]));
-    format!(
-        "{}{text}{}",
-        stream.of(&["", "\"", "- ", "*"]),
-        stream.of(&["", ".", "!", "…", "?!", ".\""])
-    )
+    format!("{}{text}{}", stream.of(&["", "\"", "- ", "*"]), stream.of(&["", ".", "!", "…", "?!", ".\""]))
 }
 
 /// All pairs that share a band and pass the exact check.
@@ -220,26 +165,14 @@ fn merged(texts: &[String]) -> BTreeSet<(usize, usize)> {
             pairs.extend(bucket[n + 1..].iter().map(|&b| (a, b)));
         }
     }
-    pairs.retain(|&(a, b)| {
-        shingles[a]
-            .similarity(&shingles[b], DEFAULT_THRESHOLD)
-            .is_some()
-    });
+    pairs.retain(|&(a, b)| shingles[a].similarity(&shingles[b], DEFAULT_THRESHOLD).is_some());
     pairs
 }
 
 /// A caption at random, and the captions that differ from it in one choice.
 fn family(stream: &mut Stream, size: usize) -> Vec<String> {
-    let sizes = [
-        COUNTS.len(),
-        COLOURS.len(),
-        THINGS.len(),
-        DEEDS.len(),
-        PLACES.len(),
-        DAYS.len(),
-    ];
-    let base: [usize; 7] =
-        std::array::from_fn(|i| stream.below(*sizes.get(i).unwrap_or(&TAILS.len())));
+    let sizes = [COUNTS.len(), COLOURS.len(), THINGS.len(), DEEDS.len(), PLACES.len(), DAYS.len()];
+    let base: [usize; 7] = std::array::from_fn(|i| stream.below(*sizes.get(i).unwrap_or(&TAILS.len())));
     let mut family = vec![caption(&base)];
     for n in 1..size {
         let mut other = base;
@@ -289,14 +222,6 @@ fn planted_variants_are_found_among_near_equal_captions() {
 
     let merged = merged(&texts);
     let found = merged.intersection(&planted).count() as f64;
-    assert!(
-        found / planted.len() as f64 >= 0.99,
-        "recall: {found} of {}",
-        planted.len()
-    );
-    assert!(
-        found / merged.len() as f64 >= 0.999,
-        "precision: {found} of {}",
-        merged.len()
-    );
+    assert!(found / planted.len() as f64 >= 0.99, "recall: {found} of {}", planted.len());
+    assert!(found / merged.len() as f64 >= 0.999, "precision: {found} of {}", merged.len());
 }

@@ -24,8 +24,7 @@ pub fn words(text: &str) -> impl Iterator<Item = String> {
     std::iter::from_fn(move || {
         let mut word = String::new();
         while let Some(c) = chars.next() {
-            let decimal_point =
-                c == '.' && ends_in_digit(&word) && chars.peek().is_some_and(|n| n.is_numeric());
+            let decimal_point = c == '.' && ends_in_digit(&word) && chars.peek().is_some_and(|n| n.is_numeric());
             if is_word_char(c) || decimal_point {
                 word.push(c);
             } else if !joins(c) && !word.is_empty() {
@@ -46,11 +45,7 @@ fn ends_in_digit(word: &str) -> bool {
 
 /// Punctuation within a word, and the invisible characters that layout programs leave there (soft hyphen, zero width).
 fn joins(c: char) -> bool {
-    matches!(
-        c,
-        '\'' | '’' | '‘' | '`' | ',' | '.' | '\u{ad}' | '\u{200b}'
-            ..='\u{200d}' | '\u{2060}' | '\u{feff}'
-    )
+    matches!(c, '\'' | '’' | '‘' | '`' | ',' | '.' | '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}')
 }
 
 #[cfg(test)]
@@ -63,27 +58,15 @@ mod tests {
 
     #[test]
     fn canonical_composes_and_folds_but_keeps_case_and_punctuation() {
-        assert_eq!(
-            canonical("  A\u{a0}cafe\u{301},\n\tBIG\u{3000}one! "),
-            "A café, BIG one!"
-        );
+        assert_eq!(canonical("  A\u{a0}cafe\u{301},\n\tBIG\u{3000}one! "), "A café, BIG one!");
         assert_eq!(canonical(" \n"), "");
     }
 
     #[test]
     fn words_lose_case_and_punctuation() {
-        assert_eq!(
-            split("\"Don’t,\" said the U.S. envoy -- twice!"),
-            ["dont", "said", "the", "us", "envoy", "twice"]
-        );
-        assert_eq!(
-            split("Blue-green eﬃcient ＡＢＣ"),
-            ["blue", "green", "efficient", "abc"]
-        );
-        assert_eq!(
-            split("It cost 6,500 or 3.5. 7th."),
-            ["it", "cost", "6500", "or", "3.5", "7th"]
-        );
+        assert_eq!(split("\"Don’t,\" said the U.S. envoy -- twice!"), ["dont", "said", "the", "us", "envoy", "twice"]);
+        assert_eq!(split("Blue-green eﬃcient ＡＢＣ"), ["blue", "green", "efficient", "abc"]);
+        assert_eq!(split("It cost 6,500 or 3.5. 7th."), ["it", "cost", "6500", "or", "3.5", "7th"]);
         assert_eq!(split("… !?"), Vec::<String>::new());
     }
 

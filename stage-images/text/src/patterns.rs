@@ -12,9 +12,7 @@ fn pattern(source: &str) -> Regex {
 /// fonts draw as text. Signs such as © and ™ are none.
 pub(crate) fn has_emoji(text: &str) -> bool {
     static EMOJI: LazyLock<Regex> = LazyLock::new(|| {
-        pattern(
-            r"\p{Emoji_Presentation}|\p{Emoji}\x{FE0F}|\x{20E3}|[\x{2639}-\x{263B}\x{2665}\x{2764}]",
-        )
+        pattern(r"\p{Emoji_Presentation}|\p{Emoji}\x{FE0F}|\x{20E3}|[\x{2639}-\x{263B}\x{2665}\x{2764}]")
     });
     !text.is_ascii() && EMOJI.is_match(text)
 }
@@ -50,9 +48,7 @@ pub(crate) fn has_personal_data(text: &str) -> bool {
     static SOCIAL: LazyLock<Regex> = LazyLock::new(|| pattern(r"\b\d{3}-\d{2}-\d{4}\b"));
     static ADDRESS: LazyLock<Regex> = LazyLock::new(|| {
         let byte = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)";
-        pattern(&format!(
-            r"(?:^|[^\w.]){byte}(?:\.{byte}){{3}}(?:[^\w.]|\.?$|\.\s)"
-        ))
+        pattern(&format!(r"(?:^|[^\w.]){byte}(?:\.{byte}){{3}}(?:[^\w.]|\.?$|\.\s)"))
     });
     static CARD: LazyLock<Regex> = LazyLock::new(|| pattern(r"\b\d(?:[ -]?\d){12,18}\b"));
 
@@ -61,14 +57,10 @@ pub(crate) fn has_personal_data(text: &str) -> bool {
     }
     // All others need at least four digits; most sentences have none.
     digits(text).count() >= 4
-        && (PHONE
-            .find_iter(text)
-            .any(|m| digits(m.as_str()).count() >= 8)
+        && (PHONE.find_iter(text).any(|m| digits(m.as_str()).count() >= 8)
             || SOCIAL.is_match(text)
             || ADDRESS.is_match(text)
-            || CARD
-                .find_iter(text)
-                .any(|m| has_luhn_check_digit(m.as_str())))
+            || CARD.find_iter(text).any(|m| has_luhn_check_digit(m.as_str())))
 }
 
 fn digits(text: &str) -> impl DoubleEndedIterator<Item = u8> {
@@ -81,13 +73,7 @@ fn has_luhn_check_digit(number: &str) -> bool {
         .rev()
         .map(u32::from)
         .enumerate()
-        .map(|(i, d)| {
-            if i % 2 == 0 {
-                d
-            } else {
-                2 * d / 10 + 2 * d % 10
-            }
-        })
+        .map(|(i, d)| if i % 2 == 0 { d } else { 2 * d / 10 + 2 * d % 10 })
         .sum();
     sum.is_multiple_of(10)
 }
@@ -98,25 +84,11 @@ mod tests {
 
     #[test]
     fn emoji() {
-        for text in [
-            "Nice 🎉 day",
-            "I ❤ it",
-            "ok ☺",
-            "1\u{fe0f}\u{20e3} first",
-            "flag 🇫🇷",
-            "👩‍🔬 at work",
-            "☀\u{fe0f}",
-        ] {
+        for text in ["Nice 🎉 day", "I ❤ it", "ok ☺", "1\u{fe0f}\u{20e3} first", "flag 🇫🇷", "👩‍🔬 at work", "☀\u{fe0f}"]
+        {
             assert!(has_emoji(text), "{text}");
         }
-        for text in [
-            "plain",
-            "© 2020 Acme™",
-            "25 °C → 30 °C",
-            "naïve café",
-            "#1 of 10*",
-            "数学の本",
-        ] {
+        for text in ["plain", "© 2020 Acme™", "25 °C → 30 °C", "naïve café", "#1 of 10*", "数学の本"] {
             assert!(!has_emoji(text), "{text}");
         }
     }

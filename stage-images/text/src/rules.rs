@@ -106,30 +106,15 @@ impl SentenceRules {
         drop_if(has_emoji(sentence), SentenceDrop::Emoji)?;
         drop_if(has_url(sentence), SentenceDrop::Url)?;
         // Counting stops just above the limit: a sentence may be a megabyte long.
-        let words = sentence
-            .split_whitespace()
-            .take(self.max_words.saturating_add(1))
-            .count();
+        let words = sentence.split_whitespace().take(self.max_words.saturating_add(1)).count();
         drop_if(words < self.min_words, SentenceDrop::TooFewWords)?;
         drop_if(words > self.max_words, SentenceDrop::TooManyWords)?;
-        drop_if(
-            self.personal_data == PersonalData::Drop && has_personal_data(sentence),
-            SentenceDrop::PersonalData,
-        )?;
-        drop_if(
-            !self.languages.is_empty() && is_foreign(sentence, &self.languages),
-            SentenceDrop::Language,
-        )?;
+        drop_if(self.personal_data == PersonalData::Drop && has_personal_data(sentence), SentenceDrop::PersonalData)?;
+        drop_if(!self.languages.is_empty() && is_foreign(sentence, &self.languages), SentenceDrop::Language)?;
         if self.min_complexity > 0 || self.require_action {
             let analysis = analyse(sentence);
-            drop_if(
-                analysis.complexity < self.min_complexity,
-                SentenceDrop::NoComplexity,
-            )?;
-            drop_if(
-                self.require_action && analysis.actions == 0,
-                SentenceDrop::NoAction,
-            )?;
+            drop_if(analysis.complexity < self.min_complexity, SentenceDrop::NoComplexity)?;
+            drop_if(self.require_action && analysis.actions == 0, SentenceDrop::NoAction)?;
         }
         Ok(())
     }

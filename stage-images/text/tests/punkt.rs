@@ -16,25 +16,12 @@ struct Golden {
 }
 
 fn agree(lines: &str) -> usize {
-    let (old, new) = (
-        Punkt::english(PunktCompat::V3_9),
-        Punkt::english(PunktCompat::V3_10),
-    );
+    let (old, new) = (Punkt::english(PunktCompat::V3_9), Punkt::english(PunktCompat::V3_10));
     let mut count = 0;
     for line in lines.lines() {
         let golden: Golden = serde_json::from_str(line).expect("a golden row");
-        assert_eq!(
-            old.sentences(&golden.text),
-            golden.v3_9,
-            "3.9: {:?}",
-            golden.text
-        );
-        assert_eq!(
-            new.sentences(&golden.text),
-            golden.v3_10.unwrap_or(golden.v3_9),
-            "3.10: {:?}",
-            golden.text
-        );
+        assert_eq!(old.sentences(&golden.text), golden.v3_9, "3.9: {:?}", golden.text);
+        assert_eq!(new.sentences(&golden.text), golden.v3_10.unwrap_or(golden.v3_9), "3.10: {:?}", golden.text);
         count += 1;
     }
     count
@@ -73,8 +60,7 @@ fn sentences_are_slices_in_order_that_lose_only_white_space() {
 }
 
 fn is_space(text: &str) -> bool {
-    text.chars()
-        .all(|c| c.is_whitespace() || matches!(c, '\x1c'..='\x1f'))
+    text.chars().all(|c| c.is_whitespace() || matches!(c, '\x1c'..='\x1f'))
 }
 
 /// Hostile text takes time in proportion to its length: eight times the text never takes thirty-two times as long.
@@ -116,14 +102,9 @@ fn hostile_text_takes_linear_time() {
     };
     for pattern in patterns {
         let text = |bytes: usize| pattern.repeat(bytes / pattern.len());
-        let short = (0..3)
-            .map(|_| measure(&text(1 << 17)))
-            .fold(f64::INFINITY, f64::min);
+        let short = (0..3).map(|_| measure(&text(1 << 17))).fold(f64::INFINITY, f64::min);
         let long = measure(&text(1 << 20));
         // 20 ms allow for a busy machine; a quadratic scanner needs minutes for a megabyte.
-        assert!(
-            long < 32.0 * short + 0.02,
-            "{pattern:?}: {short} s, then {long} s"
-        );
+        assert!(long < 32.0 * short + 0.02, "{pattern:?}: {short} s, then {long} s");
     }
 }

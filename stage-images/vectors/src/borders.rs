@@ -54,28 +54,17 @@ pub fn assign_with_borders(
 ) -> Result<Borders, Error> {
     rows.same_space(centroids)?;
     if centroids.is_empty() {
-        return Err(Error::Empty {
-            what: "centroids",
-            fix: "train them on at least one row",
-        });
+        return Err(Error::Empty { what: "centroids", fix: "train them on at least one row" });
     }
     let max_distance = options.max_distance;
     if !(max_distance > 0.0 && max_distance <= 1.0) {
         let allowed = "above 0 and at most 1 (a cosine distance)";
-        return Err(Error::Setting {
-            name: "maxDistance",
-            value: f64::from(max_distance),
-            allowed,
-        });
+        return Err(Error::Setting { name: "maxDistance", value: f64::from(max_distance), allowed });
     }
     // |x| |y| is at most 1 + NORM_SQUARED_TOLERANCE. Only IEEE basic operations here: sin and acos differ between systems.
     let cos_theta = (1.0 - f64::from(max_distance)) / (1.0 + NORM_SQUARED_TOLERANCE);
     let sin_half = ((1.0 - cos_theta) / 2.0).sqrt();
-    let reach = Reach {
-        gaps: gaps(centroids),
-        cells: centroids.len(),
-        sin_half,
-    };
+    let reach = Reach { gaps: gaps(centroids), cells: centroids.len(), sin_half };
     let panels = Panels::pack(centroids, 0..centroids.len());
     let tile_function = kernel.tile_function();
     let cells = centroids.len();
@@ -102,12 +91,7 @@ pub fn assign_with_borders(
                         centroids.widen(cell, &mut wide);
                         dot_wide(block.query(row), &wide)
                     };
-                    reach.place(
-                        scores,
-                        screening_error(rows.dim()),
-                        options.max_replicas,
-                        exact,
-                    )
+                    reach.place(scores, screening_error(rows.dim()), options.max_replicas, exact)
                 })
                 .collect();
             placed
@@ -115,11 +99,7 @@ pub fn assign_with_borders(
         .collect();
     let capped_rows = placed.iter().filter(|row| row.capped).count() as u64;
     let primary = placed.iter().map(|row| row.primary).collect();
-    Ok(Borders {
-        primary,
-        others: placed.into_iter().map(|row| row.others).collect(),
-        capped_rows,
-    })
+    Ok(Borders { primary, others: placed.into_iter().map(|row| row.others).collect(), capped_rows })
 }
 
 struct Placed {
@@ -136,13 +116,7 @@ struct Reach {
 }
 
 impl Reach {
-    fn place(
-        &self,
-        scores: &[f32],
-        error: f64,
-        max_replicas: usize,
-        mut exact: impl FnMut(usize) -> f64,
-    ) -> Placed {
+    fn place(&self, scores: &[f32], error: f64, max_replicas: usize, mut exact: impl FnMut(usize) -> f64) -> Placed {
         // A row's norm, at most; and room for the few roundings below, each of 2^-53.
         let reach = self.sin_half * (1.0 + NORM_SQUARED_TOLERANCE) * (1.0 + 1e-12);
         let largest = f64::from(scores.iter().copied().fold(f32::NEG_INFINITY, f32::max));
@@ -150,11 +124,7 @@ impl Reach {
         let floor = largest - 2.0 * error - 2.01 * reach;
         let mut near: Vec<(f64, usize)> = Vec::new();
         let mut best = (f64::NEG_INFINITY, 0);
-        for (cell, &score) in scores
-            .iter()
-            .enumerate()
-            .filter(|&(_, &score)| f64::from(score) >= floor)
-        {
+        for (cell, &score) in scores.iter().enumerate().filter(|&(_, &score)| f64::from(score) >= floor) {
             if f64::from(score) >= largest - 2.0 * error {
                 let value = exact(cell);
                 if value > best.0 {
@@ -165,69 +135,43 @@ impl Reach {
         }
         let (value, primary) = best;
         let gaps = &self.gaps[primary * self.cells..(primary + 1) * self.cells];
-        near.retain(|&(score, cell)| {
-            cell != primary && value - score - error <= gaps[cell] * reach
-        });
+        near.retain(|&(score, cell)| cell != primary && value - score - error <= gaps[cell] * reach);
         // Where more cells than the cap are within reach whatever the screening's error, the nearest ones (one more than the cap) bound what
         // need be computed exactly. Twice the error leaves room for the rounding of the quotients.
         let sine = |score: f64, cell: usize, slack: f64| (value - score + slack) / gaps[cell];
         let mut sure: Vec<f64> = near
             .iter()
-            .filter(|&&(score, cell)| {
-                gaps[cell] > 0.0 && value - score + 2.0 * error <= gaps[cell] * reach
-            })
+            .filter(|&&(score, cell)| gaps[cell] > 0.0 && value - score + 2.0 * error <= gaps[cell] * reach)
             .map(|&(score, cell)| sine(score, cell, 2.0 * error))
             .collect();
         let surely_capped = sure.len() > max_replicas;
         if surely_capped {
             let (_, &mut farthest, _) = sure.select_nth_unstable_by(max_replicas, f64::total_cmp);
-            near.retain(|&(score, cell)| {
-                gaps[cell] == 0.0 || sine(score, cell, -2.0 * error) <= farthest
-            });
+            near.retain(|&(score, cell)| gaps[cell] == 0.0 || sine(score, cell, -2.0 * error) <= farthest);
         }
         let mut others: Vec<(f64, usize)> = Vec::new();
         for (_, cell) in near {
             let margin = value - exact(cell);
             if margin <= gaps[cell] * reach {
                 // The sine of the angle to the border, up to the row's norm; equal centroids have no border between them.
-                others.push((
-                    if gaps[cell] > 0.0 {
-                        margin / gaps[cell]
-                    } else {
-                        0.0
-                    },
-                    cell,
-                ));
+                others.push((if gaps[cell] > 0.0 { margin / gaps[cell] } else { 0.0 }, cell));
             }
         }
         let capped = surely_capped || others.len() > max_replicas;
         others.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-        let others = others
-            .into_iter()
-            .take(max_replicas)
-            .map(|(_, cell)| cell as u32)
-            .collect();
-        Placed {
-            primary: primary as u32,
-            others,
-            capped,
-        }
+        let others = others.into_iter().take(max_replicas).map(|(_, cell)| cell as u32).collect();
+        Placed { primary: primary as u32, others, capped }
     }
 }
 
 fn gaps(centroids: Rows<'_>) -> Vec<f64> {
     let k = centroids.len();
-    let norms: Vec<f64> = (0..k)
-        .map(|i| dot(centroids.row(i), centroids.row(i)))
-        .collect();
+    let norms: Vec<f64> = (0..k).map(|i| dot(centroids.row(i), centroids.row(i))).collect();
     let gap = |i: usize, j: usize| {
         let squared = norms[i] + norms[j] - 2.0 * dot(centroids.row(i), centroids.row(j));
         squared.max(0.0).sqrt()
     };
-    (0..k)
-        .into_par_iter()
-        .flat_map_iter(|i| (0..k).map(move |j| gap(i, j)))
-        .collect()
+    (0..k).into_par_iter().flat_map_iter(|i| (0..k).map(move |j| gap(i, j))).collect()
 }
 
 #[cfg(test)]

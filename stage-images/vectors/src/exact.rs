@@ -30,12 +30,8 @@ pub(crate) fn dot_wide(a: &[f32], b: &[f32]) -> f64 {
     const LANES: usize = 8;
     let mut sums = [0f64; LANES];
     let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest: f64 = a_chunks
-        .remainder()
-        .iter()
-        .zip(b_chunks.remainder())
-        .map(|(&x, &y)| f64::from(x) * f64::from(y))
-        .sum();
+    let rest: f64 =
+        a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(&x, &y)| f64::from(x) * f64::from(y)).sum();
     for (a, b) in a_chunks.zip(b_chunks) {
         for lane in 0..LANES {
             sums[lane] += f64::from(a[lane]) * f64::from(b[lane]);
@@ -76,9 +72,7 @@ pub fn cosines_to_mean(rows: Rows<'_>, members: &[u32]) -> Vec<f64> {
                 .row(member as usize)
                 .iter()
                 .zip(&sum)
-                .map(|(&value, &total)| {
-                    i128::from((value.to_f32() * UNITS) as i32) * i128::from(total)
-                })
+                .map(|(&value, &total)| i128::from((value.to_f32() * UNITS) as i32) * i128::from(total))
                 .sum();
             along as f64 / norm / f64::from(UNITS)
         })
@@ -87,11 +81,7 @@ pub fn cosines_to_mean(rows: Rows<'_>, members: &[u32]) -> Vec<f64> {
 
 /// Length of an integer vector; the squares are added exactly, and rounded once.
 pub(crate) fn norm(values: &[i64]) -> f64 {
-    (values
-        .iter()
-        .map(|&value| i128::from(value) * i128::from(value))
-        .sum::<i128>() as f64)
-        .sqrt()
+    (values.iter().map(|&value| i128::from(value) * i128::from(value)).sum::<i128>() as f64).sqrt()
 }
 
 #[cfg(test)]
@@ -143,12 +133,7 @@ mod tests {
         }
         let norm = mean.iter().map(|x| x * x).sum::<f64>().sqrt();
         for (&m, &cosine) in members.iter().zip(&cosines) {
-            let along: f64 = rows
-                .row(m as usize)
-                .iter()
-                .zip(&mean)
-                .map(|(x, y)| f64::from(x.to_f32()) * y)
-                .sum();
+            let along: f64 = rows.row(m as usize).iter().zip(&mean).map(|(x, y)| f64::from(x.to_f32()) * y).sum();
             // 16 products and two roundings: far below 1e-14.
             assert!((cosine - along / norm).abs() < 1e-14);
         }

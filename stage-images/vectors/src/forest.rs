@@ -31,33 +31,19 @@ pub struct Edge {
 ///
 /// Never holds all pairs: edges are reduced to their forest whenever they are a few times the number of rows (an edge that is
 /// the largest of a cycle of some edges is in no minimal forest of more). Takes `O(n + 4096 d)` memory, `n^2 / 2` dot products.
-pub fn spanning_forest(
-    kernel: Kernel,
-    rows: Rows<'_>,
-    max_distance: f32,
-) -> Result<Vec<Edge>, Error> {
+pub fn spanning_forest(kernel: Kernel, rows: Rows<'_>, max_distance: f32) -> Result<Vec<Edge>, Error> {
     if !(max_distance > 0.0 && max_distance <= 2.0) {
         let allowed = "above 0 and at most 2 (a cosine distance)";
-        return Err(Error::Setting {
-            name: "maxDistance",
-            value: f64::from(max_distance),
-            allowed,
-        });
+        return Err(Error::Setting { name: "maxDistance", value: f64::from(max_distance), allowed });
     }
-    let pairs = Pairs {
-        rows,
-        tile_function: kernel.tile_function(),
-        max_distance: f64::from(max_distance),
-    };
+    let pairs = Pairs { rows, tile_function: kernel.tile_function(), max_distance: f64::from(max_distance) };
     let mut forest: Vec<Pair> = Vec::new();
     for packed in pieces(rows.len(), PACKED_ROWS) {
         let panels = Panels::pack(rows, packed.clone());
         // Each pair once: the block's row is the lower one.
         for wave in query_blocks(packed.end).chunks(WAVE) {
-            let found: Vec<Vec<Pair>> = wave
-                .par_iter()
-                .map(|range| pairs.of(&Block::widen(rows, range.clone()), &panels))
-                .collect();
+            let found: Vec<Vec<Pair>> =
+                wave.par_iter().map(|range| pairs.of(&Block::widen(rows, range.clone()), &panels)).collect();
             forest.extend(found.into_iter().flatten());
             if forest.len() > FEW_EDGES.max(2 * rows.len()) {
                 reduce(&mut forest);
@@ -65,11 +51,7 @@ pub fn spanning_forest(
         }
     }
     reduce(&mut forest);
-    let edge = |pair: Pair| Edge {
-        a: pair.a,
-        b: pair.b,
-        distance: pair.distance.max(0.0) as f32,
-    };
+    let edge = |pair: Pair| Edge { a: pair.a, b: pair.b, distance: pair.distance.max(0.0) as f32 };
     Ok(forest.into_iter().map(edge).collect())
 }
 
@@ -107,11 +89,7 @@ impl Pairs<'_> {
                     self.rows.widen(b, &mut wide);
                     let distance = 1.0 - dot_wide(block.query(a), &wide);
                     if distance < self.max_distance {
-                        found.push(Pair {
-                            a: a as u32,
-                            b: b as u32,
-                            distance,
-                        });
+                        found.push(Pair { a: a as u32, b: b as u32, distance });
                     }
                 }
                 if found.len() > FEW_EDGES {
@@ -125,11 +103,7 @@ impl Pairs<'_> {
 
 /// Kruskal's algorithm: keeps the minimal forest of the edges given, in order.
 fn reduce(edges: &mut Vec<Pair>) {
-    edges.sort_unstable_by(|x, y| {
-        x.distance
-            .total_cmp(&y.distance)
-            .then((x.a, x.b).cmp(&(y.a, y.b)))
-    });
+    edges.sort_unstable_by(|x, y| x.distance.total_cmp(&y.distance).then((x.a, x.b).cmp(&(y.a, y.b))));
     // Only rows that have an edge count, so that a small set of edges stays cheap in a large block.
     let mut names: Vec<u32> = edges.iter().flat_map(|edge| [edge.a, edge.b]).collect();
     names.sort_unstable();
@@ -137,10 +111,7 @@ fn reduce(edges: &mut Vec<Pair>) {
     let place = |name: u32| names.partition_point(|&other| other < name) as u32;
     let mut parent: Vec<u32> = (0..names.len() as u32).collect();
     edges.retain(|edge| {
-        let (a, b) = (
-            root(&mut parent, place(edge.a)),
-            root(&mut parent, place(edge.b)),
-        );
+        let (a, b) = (root(&mut parent, place(edge.a)), root(&mut parent, place(edge.b)));
         parent[a.max(b) as usize] = a.min(b);
         a != b
     });

@@ -20,15 +20,8 @@ fn expected(rows: Rows<'_>, max_distance: f32) -> Vec<Edge> {
     for (distance, a, b) in pairs {
         let (from, to) = (labels[b], labels[a]);
         if from != to {
-            labels
-                .iter_mut()
-                .filter(|label| **label == from)
-                .for_each(|label| *label = to);
-            edges.push(Edge {
-                a: a as u32,
-                b: b as u32,
-                distance: distance.max(0.0) as f32,
-            });
+            labels.iter_mut().filter(|label| **label == from).for_each(|label| *label = to);
+            edges.push(Edge { a: a as u32, b: b as u32, distance: distance.max(0.0) as f32 });
         }
     }
     edges
@@ -45,23 +38,11 @@ fn every_kernel_and_thread_count_gives_the_one_minimal_forest() {
     ];
     for (case, (rows, max_distance)) in cases.iter().enumerate() {
         let expected = expected(rows.rows(), *max_distance);
-        assert!(
-            case == 0 || expected.len() > 20,
-            "case {case} has only {} edges",
-            expected.len()
-        );
-        for kernel in Kernel::ALL
-            .into_iter()
-            .filter(|kernel| kernel.is_available())
-        {
+        assert!(case == 0 || expected.len() > 20, "case {case} has only {} edges", expected.len());
+        for kernel in Kernel::ALL.into_iter().filter(|kernel| kernel.is_available()) {
             for threads in [1, 3] {
-                let found = on_threads(threads, || {
-                    spanning_forest(kernel, rows.rows(), *max_distance).unwrap()
-                });
-                assert_eq!(
-                    found, expected,
-                    "case {case}, {kernel:?}, {threads} threads"
-                );
+                let found = on_threads(threads, || spanning_forest(kernel, rows.rows(), *max_distance).unwrap());
+                assert_eq!(found, expected, "case {case}, {kernel:?}, {threads} threads");
             }
         }
     }
@@ -73,13 +54,7 @@ fn equal_rows_become_a_star_and_pairs_are_never_all_held() {
     let rows = unit_rows(1, 8, 5).rows().select(&[0; 5000]);
     let forest = spanning_forest(Kernel::best(), rows.rows(), 0.1).unwrap();
     let star: Vec<(u32, u32)> = (1..5000).map(|b| (0, b)).collect();
-    assert_eq!(
-        forest
-            .iter()
-            .map(|edge| (edge.a, edge.b))
-            .collect::<Vec<_>>(),
-        star
-    );
+    assert_eq!(forest.iter().map(|edge| (edge.a, edge.b)).collect::<Vec<_>>(), star);
 }
 
 #[test]
@@ -88,11 +63,7 @@ fn reducing_early_changes_nothing() {
         let mut random = Random::new(seed);
         let pair = |random: &mut Random| {
             let (x, y) = (random.below(30) as u32, random.below(30) as u32);
-            Pair {
-                a: x.min(y),
-                b: x.max(y),
-                distance: random.below(8) as f64 / 8.0,
-            }
+            Pair { a: x.min(y), b: x.max(y), distance: random.below(8) as f64 / 8.0 }
         };
         let mut edges: Vec<Pair> = (0..300).map(|_| pair(&mut random)).collect();
         let mut early = Vec::new();
@@ -117,17 +88,9 @@ fn planted_near_duplicates_are_all_found_and_nothing_else() {
     let mut values = vec![0f32; n * dim];
     let mut pairs = Vec::new();
     for row in 0..n {
-        let source = if row < n - planted {
-            row
-        } else {
-            row - (n - planted)
-        };
+        let source = if row < n - planted { row } else { row - (n - planted) };
         // Noise of a quarter of the row's length: a cosine around 1 / sqrt(1 + 1/16) = 0.97.
-        let noise = if row < n - planted {
-            0.0
-        } else {
-            0.25 / (dim as f64).sqrt()
-        };
+        let noise = if row < n - planted { 0.0 } else { 0.25 / (dim as f64).sqrt() };
         let to = &mut values[place[row] as usize * dim..][..dim];
         for (slot, value) in to.iter_mut().zip(base.rows().row(source)) {
             *slot = value.to_f32() + (noise * random.normal()) as f32;
@@ -139,15 +102,8 @@ fn planted_near_duplicates_are_all_found_and_nothing_else() {
     let rows = Matrix::normalised(&values, dim).unwrap();
     let forest = spanning_forest(Kernel::best(), rows.rows(), max_distance).unwrap();
     for edge in &forest {
-        let distance = 1.0
-            - dot(
-                rows.rows().row(edge.a as usize),
-                rows.rows().row(edge.b as usize),
-            );
-        assert!(
-            distance < f64::from(max_distance) && edge.distance == distance as f32,
-            "{edge:?}"
-        );
+        let distance = 1.0 - dot(rows.rows().row(edge.a as usize), rows.rows().row(edge.b as usize));
+        assert!(distance < f64::from(max_distance) && edge.distance == distance as f32, "{edge:?}");
     }
     let mut found: Vec<(u32, u32)> = forest.iter().map(|edge| (edge.a, edge.b)).collect();
     found.sort_unstable();
@@ -160,20 +116,7 @@ fn bad_settings_are_named_and_no_rows_have_no_pairs() {
     let rows = unit_rows(2, 4, 1);
     for bad in [0.0, -1.0, 2.1, f32::NAN] {
         let error = spanning_forest(Kernel::best(), rows.rows(), bad).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                Error::Setting {
-                    name: "maxDistance",
-                    ..
-                }
-            ),
-            "{bad}"
-        );
+        assert!(matches!(error, Error::Setting { name: "maxDistance", .. }), "{bad}");
     }
-    assert!(
-        spanning_forest(Kernel::best(), rows.rows().prefix(0), 0.1)
-            .unwrap()
-            .is_empty()
-    );
+    assert!(spanning_forest(Kernel::best(), rows.rows().prefix(0), 0.1).unwrap().is_empty());
 }

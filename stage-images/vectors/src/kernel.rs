@@ -22,12 +22,7 @@ pub enum Kernel {
 
 impl Kernel {
     /// Every kernel, slowest first.
-    pub const ALL: [Kernel; 4] = [
-        Kernel::Reference,
-        Kernel::Portable,
-        Kernel::Avx2,
-        Kernel::Avx512,
-    ];
+    pub const ALL: [Kernel; 4] = [Kernel::Reference, Kernel::Portable, Kernel::Avx2, Kernel::Avx512];
 
     /// Whether this processor can run it.
     pub fn is_available(self) -> bool {
@@ -44,10 +39,7 @@ impl Kernel {
 
     /// The fastest that this processor can run.
     pub fn best() -> Kernel {
-        let available = Self::ALL
-            .into_iter()
-            .rev()
-            .find(|kernel| kernel.is_available());
+        let available = Self::ALL.into_iter().rev().find(|kernel| kernel.is_available());
         available.unwrap_or(Kernel::Reference)
     }
 
@@ -88,9 +80,8 @@ fn reference(queries: &[f32], panel: &[f32], out: &mut Tile) {
     let dim = queries.len() / TILE_ROWS;
     for row in 0..TILE_ROWS {
         for column in 0..TILE_COLUMNS {
-            let products = (0..dim).map(|k| {
-                f64::from(queries[row * dim + k]) * f64::from(panel[k * TILE_COLUMNS + column])
-            });
+            let products =
+                (0..dim).map(|k| f64::from(queries[row * dim + k]) * f64::from(panel[k * TILE_COLUMNS + column]));
             out[row * TILE_COLUMNS + column] = products.sum::<f64>() as f32;
         }
     }
@@ -99,10 +90,7 @@ fn reference(queries: &[f32], panel: &[f32], out: &mut Tile) {
 fn portable(queries: &[f32], panel: &[f32], out: &mut Tile) {
     let dim = queries.len() / TILE_ROWS;
     // Four rows at a time: their sums fit the registers of any processor with vector instructions.
-    for (rows, out) in queries
-        .chunks_exact(4 * dim)
-        .zip(out.chunks_exact_mut(4 * TILE_COLUMNS))
-    {
+    for (rows, out) in queries.chunks_exact(4 * dim).zip(out.chunks_exact_mut(4 * TILE_COLUMNS)) {
         let mut sums = [[0f32; TILE_COLUMNS]; 4];
         for (k, columns) in panel.chunks_exact(TILE_COLUMNS).enumerate() {
             for (row, sums) in sums.iter_mut().enumerate() {
@@ -192,8 +180,7 @@ mod x86 {
             unsafe {
                 let columns = _mm512_loadu_ps(panel.add(k * TILE_COLUMNS));
                 for (row, sum) in sums.iter_mut().enumerate() {
-                    *sum =
-                        _mm512_fmadd_ps(_mm512_set1_ps(*queries.add(row * dim + k)), columns, *sum);
+                    *sum = _mm512_fmadd_ps(_mm512_set1_ps(*queries.add(row * dim + k)), columns, *sum);
                 }
             }
         }
@@ -227,10 +214,7 @@ mod tests {
                             for (offset, &score) in scores.iter().enumerate() {
                                 let exact = crate::dot(rows.row(query), rows.row(first + offset));
                                 let error = (f64::from(score) - exact).abs();
-                                assert!(
-                                    error <= screening_error(dim),
-                                    "{kernel:?} dim {dim}: {error}"
-                                );
+                                assert!(error <= screening_error(dim), "{kernel:?} dim {dim}: {error}");
                                 seen += 1;
                             }
                         },

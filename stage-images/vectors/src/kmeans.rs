@@ -21,10 +21,7 @@ pub struct KMeansOptions {
 
 impl Default for KMeansOptions {
     fn default() -> Self {
-        Self {
-            kernel: Kernel::best(),
-            max_steps: 20,
-        }
+        Self { kernel: Kernel::best(), max_steps: 20 }
     }
 }
 
@@ -71,32 +68,17 @@ impl<'a> KMeans<'a> {
     /// centroids. An empty sample, `k = 0` and `max_steps = 0` are errors.
     pub fn new(sample: Rows<'a>, k: usize, options: KMeansOptions) -> Result<Self, Error> {
         if sample.is_empty() {
-            return Err(Error::Empty {
-                what: "rows to train on",
-                fix: "enlarge the sample",
-            });
+            return Err(Error::Empty { what: "rows to train on", fix: "enlarge the sample" });
         }
         for (name, value) in [("k", k), ("maxSteps", options.max_steps)] {
             if value == 0 {
-                return Err(Error::Setting {
-                    name,
-                    value: 0.0,
-                    allowed: "at least 1",
-                });
+                return Err(Error::Setting { name, value: 0.0, allowed: "at least 1" });
             }
         }
         let mut seen = HashSet::new();
-        let first: Vec<u32> = (0..sample.len() as u32)
-            .filter(|&row| seen.insert(bits(sample.row(row as usize))))
-            .take(k)
-            .collect();
-        Ok(Self {
-            sample,
-            options,
-            centroids: sample.select(&first),
-            assigned: Vec::new(),
-            last: None,
-        })
+        let first: Vec<u32> =
+            (0..sample.len() as u32).filter(|&row| seen.insert(bits(sample.row(row as usize)))).take(k).collect();
+        Ok(Self { sample, options, centroids: sample.select(&first), assigned: Vec::new(), last: None })
     }
 
     /// The centroids as they stand, `[k, d]`.
@@ -119,11 +101,7 @@ impl<'a> KMeans<'a> {
             .collect();
         let moved = match self.assigned.len() {
             0 => assigned.len(),
-            _ => assigned
-                .iter()
-                .zip(&self.assigned)
-                .filter(|(new, old)| new != old)
-                .count(),
+            _ => assigned.iter().zip(&self.assigned).filter(|(new, old)| new != old).count(),
         };
         // In units of 2^-48 each dot product is an integer, and so is their sum.
         let units = (1u64 << 48) as f64;
@@ -131,23 +109,13 @@ impl<'a> KMeans<'a> {
         let objective = total as f64 / units / assigned.len() as f64;
         let mut members = members(&assigned, centroids.len());
         self.assigned = assigned;
-        let reseeded = if moved == 0 {
-            0
-        } else {
-            self.reseed(&mut members, &dots)
-        };
+        let reseeded = if moved == 0 { 0 } else { self.reseed(&mut members, &dots) };
         if moved > 0 {
             self.update(&members);
         }
         let step = self.last.map_or(1, |last| last.step + 1);
         let done = moved == 0 || step >= self.options.max_steps;
-        let report = StepReport {
-            step,
-            moved,
-            reseeded,
-            objective,
-            done,
-        };
+        let report = StepReport { step, moved, reseeded, objective, done };
         self.last = Some(report);
         report
     }
@@ -160,18 +128,12 @@ impl<'a> KMeans<'a> {
     /// Gives each empty centroid the row that is farthest from its own, among rows that do not stand alone; ties by the lower
     /// row, equal rows once. One pass over the rows, so it ends whatever the data; what finds no row stays as it is.
     fn reseed(&mut self, members: &mut [Vec<u32>], dots: &[f64]) -> usize {
-        let empty: Vec<usize> = (0..members.len())
-            .filter(|&cell| members[cell].is_empty())
-            .collect();
+        let empty: Vec<usize> = (0..members.len()).filter(|&cell| members[cell].is_empty()).collect();
         if empty.is_empty() {
             return 0;
         }
         let mut farthest: Vec<u32> = (0..dots.len() as u32).collect();
-        farthest.sort_unstable_by(|&a, &b| {
-            dots[a as usize]
-                .total_cmp(&dots[b as usize])
-                .then(a.cmp(&b))
-        });
+        farthest.sort_unstable_by(|&a, &b| dots[a as usize].total_cmp(&dots[b as usize]).then(a.cmp(&b)));
         let mut taken: HashSet<Vec<u16>> = HashSet::new();
         let mut empty = empty.into_iter().peekable();
         let mut reseeded = 0;
@@ -200,13 +162,7 @@ impl<'a> KMeans<'a> {
                 let norm = norm(&sum);
                 // No rows, or rows that cancel out, give no direction: the centroid stays.
                 let moved = norm > 0.0;
-                (0..dim).map(move |k| {
-                    if moved {
-                        to_f16(sum[k] as f64 / norm)
-                    } else {
-                        old.row(cell)[k]
-                    }
-                })
+                (0..dim).map(move |k| if moved { to_f16(sum[k] as f64 / norm) } else { old.row(cell)[k] })
             })
             .collect();
         self.centroids = Matrix::trusted(data, dim);
@@ -224,15 +180,7 @@ fn members(assigned: &[u32], cells: usize) -> Vec<Vec<u32>> {
 
 /// A row's values for comparison; both zeros are one.
 fn bits(row: &[f16]) -> Vec<u16> {
-    row.iter()
-        .map(|value| {
-            if *value == f16::ZERO {
-                0
-            } else {
-                value.to_bits()
-            }
-        })
-        .collect()
+    row.iter().map(|value| if *value == f16::ZERO { 0 } else { value.to_bits() }).collect()
 }
 
 #[cfg(test)]

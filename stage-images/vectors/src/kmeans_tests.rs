@@ -2,15 +2,7 @@ use super::*;
 use crate::testing::{Random, clustered_rows, on_threads, unit_rows};
 
 fn run(sample: Rows<'_>, k: usize, kernel: Kernel) -> (Vec<StepReport>, Matrix) {
-    let mut kmeans = KMeans::new(
-        sample,
-        k,
-        KMeansOptions {
-            kernel,
-            max_steps: 50,
-        },
-    )
-    .unwrap();
+    let mut kmeans = KMeans::new(sample, k, KMeansOptions { kernel, max_steps: 50 }).unwrap();
     let mut reports = Vec::new();
     loop {
         reports.push(kmeans.step());
@@ -24,10 +16,7 @@ fn run(sample: Rows<'_>, k: usize, kernel: Kernel) -> (Vec<StepReport>, Matrix) 
 fn same_bits_for_every_kernel_and_thread_count() {
     let sample = clustered_rows(700, 32, 12, 0.3, 1);
     let expected = run(sample.rows(), 15, Kernel::Reference);
-    for kernel in Kernel::ALL
-        .into_iter()
-        .filter(|kernel| kernel.is_available())
-    {
+    for kernel in Kernel::ALL.into_iter().filter(|kernel| kernel.is_available()) {
         for threads in [1, 2, 5] {
             assert_eq!(
                 on_threads(threads, || run(sample.rows(), 15, kernel)),
@@ -48,13 +37,8 @@ fn a_step_agrees_with_plain_arithmetic() {
     let mut sums = [[0f64; 5]; 4];
     let mut objective = 0.0;
     for row in 0..60 {
-        let dots: Vec<f64> = (0..4)
-            .map(|cell| dot(rows.row(row), before.row(cell)))
-            .collect();
-        let best = (0..4)
-            .rev()
-            .max_by(|&a, &b| dots[a].total_cmp(&dots[b]))
-            .unwrap();
+        let dots: Vec<f64> = (0..4).map(|cell| dot(rows.row(row), before.row(cell))).collect();
+        let best = (0..4).rev().max_by(|&a, &b| dots[a].total_cmp(&dots[b])).unwrap();
         objective += dots[best];
         for (sum, value) in sums[best].iter_mut().zip(rows.row(row)) {
             *sum += f64::from(value.to_f32());
@@ -80,32 +64,19 @@ fn the_objective_rises_and_planted_clusters_are_found() {
     random.shuffle(&mut labels);
     let values: Vec<f32> = labels
         .iter()
-        .flat_map(|&label| {
-            middles
-                .rows()
-                .row(label as usize)
-                .iter()
-                .map(|x| x.to_f32())
-                .collect::<Vec<_>>()
-        })
+        .flat_map(|&label| middles.rows().row(label as usize).iter().map(|x| x.to_f32()).collect::<Vec<_>>())
         .map(|x| x + 0.02 * random.normal() as f32)
         .collect();
     let sample = Matrix::normalised(&values, 16).unwrap();
     let (reports, centroids) = run(sample.rows(), 12, Kernel::best());
     for pair in reports.windows(2).filter(|pair| pair[0].reseeded == 0) {
         // Each update is optimal up to the rounding of the centroid to f16, which moves a dot product by at most 2^-11.
-        assert!(
-            pair[1].objective >= pair[0].objective - 2f64.powi(-11),
-            "{reports:?}"
-        );
+        assert!(pair[1].objective >= pair[0].objective - 2f64.powi(-11), "{reports:?}");
     }
     // Twelve centroids, the four clusters all hit by the first twelve rows: no centroid mixes two labels.
     let cells = assign(Kernel::best(), sample.rows(), centroids.rows()).unwrap();
     for (row, cell) in cells.iter().enumerate() {
-        let mixed = cells
-            .iter()
-            .zip(&labels)
-            .any(|(other, label)| other == cell && *label != labels[row]);
+        let mixed = cells.iter().zip(&labels).any(|(other, label)| other == cell && *label != labels[row]);
         assert!(!mixed, "row {row}");
     }
 }
@@ -120,26 +91,12 @@ fn equal_rows_start_one_centroid_and_k_above_n_is_n() {
     assert!(last.moved == 0 && last.step == 2, "{last:?}");
     // Both zeros are one value.
     let zeros = Matrix::new(vec![f16::ONE, f16::ZERO, f16::ONE, f16::NEG_ZERO], 2).unwrap();
-    assert_eq!(
-        KMeans::new(zeros.rows(), 2, KMeansOptions::default())
-            .unwrap()
-            .centroids()
-            .len(),
-        1
-    );
+    assert_eq!(KMeans::new(zeros.rows(), 2, KMeansOptions::default()).unwrap().centroids().len(), 1);
 }
 
 #[test]
 fn empty_centroids_go_to_the_farthest_rows_that_are_not_alone() {
-    let values = [
-        [1.0f32, 0.0],
-        [0.0, 1.0],
-        [0.9, 0.1],
-        [0.5, 0.5],
-        [0.5, 0.5],
-        [0.6, 0.4],
-    ]
-    .concat();
+    let values = [[1.0f32, 0.0], [0.0, 1.0], [0.9, 0.1], [0.5, 0.5], [0.5, 0.5], [0.6, 0.4]].concat();
     let sample = Matrix::normalised(&values, 2).unwrap();
     let mut kmeans = KMeans::new(sample.rows(), 4, KMeansOptions::default()).unwrap();
     kmeans.assigned = vec![0, 1, 0, 0, 0, 0];
@@ -166,15 +123,7 @@ fn rows_that_cancel_out_leave_their_centroid_where_it_is() {
 #[test]
 fn the_loop_is_bounded_and_repeats_its_last_report() {
     let sample = unit_rows(300, 8, 6);
-    let mut kmeans = KMeans::new(
-        sample.rows(),
-        20,
-        KMeansOptions {
-            max_steps: 2,
-            ..Default::default()
-        },
-    )
-    .unwrap();
+    let mut kmeans = KMeans::new(sample.rows(), 20, KMeansOptions { max_steps: 2, ..Default::default() }).unwrap();
     assert!(!kmeans.step().done);
     let last = kmeans.step();
     assert!(last.done && last.moved > 0 && last.step == 2);
@@ -187,23 +136,8 @@ fn the_loop_is_bounded_and_repeats_its_last_report() {
 fn bad_settings_are_named() {
     let sample = unit_rows(2, 4, 1);
     let options = KMeansOptions::default();
-    assert!(matches!(
-        KMeans::new(sample.rows().prefix(0), 1, options),
-        Err(Error::Empty { .. })
-    ));
-    assert!(matches!(
-        KMeans::new(sample.rows(), 0, options),
-        Err(Error::Setting { name: "k", .. })
-    ));
-    let options = KMeansOptions {
-        max_steps: 0,
-        ..options
-    };
-    assert!(matches!(
-        KMeans::new(sample.rows(), 1, options),
-        Err(Error::Setting {
-            name: "maxSteps",
-            ..
-        })
-    ));
+    assert!(matches!(KMeans::new(sample.rows().prefix(0), 1, options), Err(Error::Empty { .. })));
+    assert!(matches!(KMeans::new(sample.rows(), 0, options), Err(Error::Setting { name: "k", .. })));
+    let options = KMeansOptions { max_steps: 0, ..options };
+    assert!(matches!(KMeans::new(sample.rows(), 1, options), Err(Error::Setting { name: "maxSteps", .. })));
 }

@@ -22,22 +22,18 @@ impl Panels {
     pub(crate) fn pack(rows: Rows<'_>, range: Range<usize>) -> Self {
         let dim = rows.dim();
         let mut data = vec![0f32; range.len().div_ceil(TILE_COLUMNS) * TILE_COLUMNS * dim];
-        data.par_chunks_mut(TILE_COLUMNS * dim)
-            .enumerate()
-            .for_each_init(
-                || vec![0f32; dim],
-                |wide, (panel, data)| {
-                    let first = range.start + panel * TILE_COLUMNS;
-                    for (column, row) in (first..range.end.min(first + TILE_COLUMNS)).enumerate() {
-                        rows.widen(row, wide);
-                        for (slot, &value) in
-                            data[column..].iter_mut().step_by(TILE_COLUMNS).zip(&*wide)
-                        {
-                            *slot = value;
-                        }
+        data.par_chunks_mut(TILE_COLUMNS * dim).enumerate().for_each_init(
+            || vec![0f32; dim],
+            |wide, (panel, data)| {
+                let first = range.start + panel * TILE_COLUMNS;
+                for (column, row) in (first..range.end.min(first + TILE_COLUMNS)).enumerate() {
+                    rows.widen(row, wide);
+                    for (slot, &value) in data[column..].iter_mut().step_by(TILE_COLUMNS).zip(&*wide) {
+                        *slot = value;
                     }
-                },
-            );
+                }
+            },
+        );
         Self { data, range }
     }
 }
@@ -79,24 +75,17 @@ impl Block {
         mut visit: impl FnMut(usize, usize, &[f32]),
     ) {
         let mut tile = [0f32; TILE_ROWS * TILE_COLUMNS];
-        for (index, panel) in panels
-            .data
-            .chunks_exact(TILE_COLUMNS * self.dim)
-            .enumerate()
-        {
+        for (index, panel) in panels.data.chunks_exact(TILE_COLUMNS * self.dim).enumerate() {
             let first = panels.range.start + index * TILE_COLUMNS;
             let end = panels.range.end.min(first + TILE_COLUMNS);
             if !wanted(first..end) {
                 continue;
             }
-            for (queries, start) in self
-                .data
-                .chunks_exact(TILE_ROWS * self.dim)
-                .zip(self.range.clone().step_by(TILE_ROWS))
+            for (queries, start) in
+                self.data.chunks_exact(TILE_ROWS * self.dim).zip(self.range.clone().step_by(TILE_ROWS))
             {
                 tile_function(queries, panel, &mut tile);
-                for (query, scores) in (start..self.range.end).zip(tile.chunks_exact(TILE_COLUMNS))
-                {
+                for (query, scores) in (start..self.range.end).zip(tile.chunks_exact(TILE_COLUMNS)) {
                     visit(query, first, &scores[..end - first]);
                 }
             }
@@ -106,16 +95,12 @@ impl Block {
 
 /// `0..n` in pieces of at most `size`.
 pub(crate) fn pieces(n: usize, size: usize) -> impl Iterator<Item = Range<usize>> + Clone {
-    (0..n)
-        .step_by(size)
-        .map(move |first| first..n.min(first + size))
+    (0..n).step_by(size).map(move |first| first..n.min(first + size))
 }
 
 /// Queries cut into blocks: whole tiles, small enough for a core's cache, and enough of them for all threads. How the
 /// queries are cut never changes a result.
 pub(crate) fn query_blocks(n: usize) -> Vec<Range<usize>> {
-    let share = n
-        .div_ceil(rayon::current_num_threads())
-        .next_multiple_of(TILE_ROWS);
+    let share = n.div_ceil(rayon::current_num_threads()).next_multiple_of(TILE_ROWS);
     pieces(n, share.clamp(TILE_ROWS, BLOCK_ROWS)).collect()
 }

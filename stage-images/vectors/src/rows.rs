@@ -21,9 +21,7 @@ pub enum Error {
     #[error("vectors have dimension 0: give the encoder's output width")]
     NoColumns,
     /// The data is not a whole number of rows.
-    #[error(
-        "{values} values are not a whole number of rows of dimension {dim}: check the width of the embedding file"
-    )]
+    #[error("{values} values are not a whole number of rows of dimension {dim}: check the width of the embedding file")]
     Ragged {
         /// Number of values given.
         values: usize,
@@ -90,25 +88,17 @@ impl<'a> Rows<'a> {
             return Err(Error::NoColumns);
         }
         if !data.len().is_multiple_of(dim) {
-            return Err(Error::Ragged {
-                values: data.len(),
-                dim,
-            });
+            return Err(Error::Ragged { values: data.len(), dim });
         }
         if data.len() / dim >= u32::MAX as usize {
-            return Err(Error::TooManyRows {
-                rows: data.len() / dim,
-            });
+            return Err(Error::TooManyRows { rows: data.len() / dim });
         }
-        let bad = data
-            .par_chunks_exact(dim)
-            .enumerate()
-            .find_map_first(|(row, values)| {
-                let norm_squared = exact::dot(values, values);
-                // Written so that a NaN is refused too.
-                let unit = (norm_squared - 1.0).abs() <= NORM_SQUARED_TOLERANCE;
-                (!unit).then_some(Error::NotUnit { row, norm_squared })
-            });
+        let bad = data.par_chunks_exact(dim).enumerate().find_map_first(|(row, values)| {
+            let norm_squared = exact::dot(values, values);
+            // Written so that a NaN is refused too.
+            let unit = (norm_squared - 1.0).abs() <= NORM_SQUARED_TOLERANCE;
+            (!unit).then_some(Error::NotUnit { row, norm_squared })
+        });
         bad.map_or(Ok(Self { data, dim }), Err)
     }
 
@@ -139,23 +129,13 @@ impl<'a> Rows<'a> {
 
     /// The first `n` rows (all, if there are fewer): rows come in keyed-hash order, so this is the sample of size `n`.
     pub fn prefix(&self, n: usize) -> Rows<'a> {
-        Rows {
-            data: &self.data[..n.min(self.len()) * self.dim],
-            dim: self.dim,
-        }
+        Rows { data: &self.data[..n.min(self.len()) * self.dim], dim: self.dim }
     }
 
     /// Copies the named rows, in the order given; panics when there is no such row.
     pub fn select(&self, rows: &[u32]) -> Matrix {
-        let data = rows
-            .iter()
-            .flat_map(|&row| self.row(row as usize))
-            .copied()
-            .collect();
-        Matrix {
-            data,
-            dim: self.dim,
-        }
+        let data = rows.iter().flat_map(|&row| self.row(row as usize)).copied().collect();
+        Matrix { data, dim: self.dim }
     }
 
     /// The row's values as `f32`, which holds every `f16` exactly.
@@ -164,14 +144,7 @@ impl<'a> Rows<'a> {
     }
 
     pub(crate) fn same_space(&self, other: Rows<'_>) -> Result<(), Error> {
-        if self.dim == other.dim {
-            Ok(())
-        } else {
-            Err(Error::Dimensions {
-                left: self.dim,
-                right: other.dim,
-            })
-        }
+        if self.dim == other.dim { Ok(()) } else { Err(Error::Dimensions { left: self.dim, right: other.dim }) }
     }
 }
 
@@ -198,17 +171,11 @@ impl Matrix {
             return Err(Error::NoColumns);
         }
         if !values.len().is_multiple_of(dim) {
-            return Err(Error::Ragged {
-                values: values.len(),
-                dim,
-            });
+            return Err(Error::Ragged { values: values.len(), dim });
         }
         let mut data = Vec::with_capacity(values.len());
         for (row, row_values) in values.chunks_exact(dim).enumerate() {
-            let norm_squared: f64 = row_values
-                .iter()
-                .map(|&x| f64::from(x) * f64::from(x))
-                .sum();
+            let norm_squared: f64 = row_values.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
             if !(norm_squared > 0.0 && norm_squared.is_finite()) {
                 return Err(Error::NotUnit { row, norm_squared });
             }
@@ -225,10 +192,7 @@ impl Matrix {
 
     /// The rows.
     pub fn rows(&self) -> Rows<'_> {
-        Rows {
-            data: &self.data,
-            dim: self.dim,
-        }
+        Rows { data: &self.data, dim: self.dim }
     }
 
     /// All values, row after row.
@@ -251,36 +215,18 @@ mod tests {
     fn bad_blocks_are_refused_by_name() {
         let one = f16::ONE;
         assert_eq!(Rows::new(&[], 0).unwrap_err(), Error::NoColumns);
-        assert_eq!(
-            Rows::new(&[one; 3], 2).unwrap_err(),
-            Error::Ragged { values: 3, dim: 2 }
-        );
+        assert_eq!(Rows::new(&[one; 3], 2).unwrap_err(), Error::Ragged { values: 3, dim: 2 });
         let long = [one, f16::ZERO, one, one];
-        assert_eq!(
-            Rows::new(&long, 2).unwrap_err(),
-            Error::NotUnit {
-                row: 1,
-                norm_squared: 2.0
-            }
-        );
+        assert_eq!(Rows::new(&long, 2).unwrap_err(), Error::NotUnit { row: 1, norm_squared: 2.0 });
         for bad in [f16::NAN, f16::INFINITY, f16::ZERO] {
             let data = [one, bad];
-            assert!(
-                matches!(
-                    Rows::new(&data, 1).unwrap_err(),
-                    Error::NotUnit { row: 1, .. }
-                ),
-                "{bad}"
-            );
+            assert!(matches!(Rows::new(&data, 1).unwrap_err(), Error::NotUnit { row: 1, .. }), "{bad}");
         }
         for bad in [0.0, f32::NAN, f32::INFINITY] {
             let error = Matrix::normalised(&[1.0, bad], 1).unwrap_err();
             assert!(matches!(error, Error::NotUnit { row: 1, .. }), "{bad}");
         }
-        assert_eq!(
-            Matrix::normalised(&[1.0; 3], 2).unwrap_err(),
-            Error::Ragged { values: 3, dim: 2 }
-        );
+        assert_eq!(Matrix::normalised(&[1.0; 3], 2).unwrap_err(), Error::Ragged { values: 3, dim: 2 });
         assert_eq!(Matrix::normalised(&[], 0).unwrap_err(), Error::NoColumns);
     }
 

@@ -43,44 +43,25 @@ impl Nearest {
 
 /// The `n` nearest centroids of each query (`queries: [q, d]`, `centroids: [k, d]`), by exact dot product, ties by the lower
 /// centroid. Fewer than `n` centroids: all of them, ranked. No centroid at all is an error.
-pub fn nearest(
-    kernel: Kernel,
-    queries: Rows<'_>,
-    centroids: Rows<'_>,
-    n: usize,
-) -> Result<Nearest, Error> {
+pub fn nearest(kernel: Kernel, queries: Rows<'_>, centroids: Rows<'_>, n: usize) -> Result<Nearest, Error> {
     if centroids.is_empty() {
-        return Err(Error::Empty {
-            what: "centroids",
-            fix: "train them on at least one row",
-        });
+        return Err(Error::Empty { what: "centroids", fix: "train them on at least one row" });
     }
     let per_query = n.min(centroids.len());
     let hits = search(kernel, queries, centroids, per_query, Finish::Ranked)?;
-    Ok(Nearest {
-        hits: hits.into_iter().flatten().collect(),
-        per_query,
-    })
+    Ok(Nearest { hits: hits.into_iter().flatten().collect(), per_query })
 }
 
 /// The `k` rows with the largest dot product for each query (`queries: [q, d]`, `rows: [n, d]`), best first, ties by the lower
 /// row; all rows if there are fewer.
-pub fn top_k(
-    kernel: Kernel,
-    queries: Rows<'_>,
-    rows: Rows<'_>,
-    k: usize,
-) -> Result<Vec<Vec<Hit>>, Error> {
+pub fn top_k(kernel: Kernel, queries: Rows<'_>, rows: Rows<'_>, k: usize) -> Result<Vec<Vec<Hit>>, Error> {
     search(kernel, queries, rows, k.min(rows.len()), Finish::Ranked)
 }
 
 /// The nearest centroid of each row, ties by the lower centroid.
 pub fn assign(kernel: Kernel, rows: Rows<'_>, centroids: Rows<'_>) -> Result<Vec<u32>, Error> {
     if centroids.is_empty() {
-        return Err(Error::Empty {
-            what: "centroids",
-            fix: "train them on at least one row",
-        });
+        return Err(Error::Empty { what: "centroids", fix: "train them on at least one row" });
     }
     let hits = search(kernel, rows, centroids, 1, Finish::FirstRow)?;
     Ok(hits.into_iter().map(|hits| hits[0].row).collect())
@@ -94,66 +75,39 @@ enum Finish {
     FirstRow,
 }
 
-fn search(
-    kernel: Kernel,
-    queries: Rows<'_>,
-    rows: Rows<'_>,
-    k: usize,
-    finish: Finish,
-) -> Result<Vec<Vec<Hit>>, Error> {
+fn search(kernel: Kernel, queries: Rows<'_>, rows: Rows<'_>, k: usize, finish: Finish) -> Result<Vec<Vec<Hit>>, Error> {
     queries.same_space(rows)?;
     if k == 0 {
         return Ok(vec![Vec::new(); queries.len()]);
     }
     let tile_function = kernel.tile_function();
     let blocks = query_blocks(queries.len());
-    let mut found: Vec<Vec<Best>> = blocks
-        .iter()
-        .map(|block| block.clone().map(|_| Best::new(k, rows.dim())).collect())
-        .collect();
+    let mut found: Vec<Vec<Best>> =
+        blocks.iter().map(|block| block.clone().map(|_| Best::new(k, rows.dim())).collect()).collect();
     for packed in pieces(rows.len(), PACKED_ROWS) {
         let panels = Panels::pack(rows, packed);
-        blocks
-            .par_iter()
-            .zip(&mut found)
-            .for_each(|(range, found)| {
-                let block = Block::widen(queries, range.clone());
-                block.score(
-                    tile_function,
-                    &panels,
-                    |_| true,
-                    |query, first, scores| {
-                        found[query - range.start].offer(first, scores, |row| {
-                            Exact {
-                                query: block.query(query),
-                                rows,
-                            }
-                            .dot(row)
-                        });
-                    },
-                );
-            });
-    }
-    let finished = blocks
-        .par_iter()
-        .zip(found)
-        .flat_map_iter(|(range, found)| {
+        blocks.par_iter().zip(&mut found).for_each(|(range, found)| {
             let block = Block::widen(queries, range.clone());
-            let hits: Vec<Vec<Hit>> = range
-                .clone()
-                .zip(found)
-                .map(|(query, best)| {
-                    best.finish(finish, |row| {
-                        Exact {
-                            query: block.query(query),
-                            rows,
-                        }
-                        .dot(row)
-                    })
-                })
-                .collect();
-            hits
+            block.score(
+                tile_function,
+                &panels,
+                |_| true,
+                |query, first, scores| {
+                    found[query - range.start]
+                        .offer(first, scores, |row| Exact { query: block.query(query), rows }.dot(row));
+                },
+            );
         });
+    }
+    let finished = blocks.par_iter().zip(found).flat_map_iter(|(range, found)| {
+        let block = Block::widen(queries, range.clone());
+        let hits: Vec<Vec<Hit>> = range
+            .clone()
+            .zip(found)
+            .map(|(query, best)| best.finish(finish, |row| Exact { query: block.query(query), rows }.dot(row)))
+            .collect();
+        hits
+    });
     Ok(finished.collect())
 }
 
@@ -187,13 +141,7 @@ struct Best {
 impl Best {
     fn new(k: usize, dim: usize) -> Self {
         let capacity = 2 * k + 14;
-        Self {
-            k,
-            error: screening_error(dim),
-            threshold: f64::NEG_INFINITY,
-            candidates: Vec::new(),
-            capacity,
-        }
+        Self { k, error: screening_error(dim), threshold: f64::NEG_INFINITY, candidates: Vec::new(), capacity }
     }
 
     /// Rows `first..` in increasing order, after all rows offered before.
@@ -222,14 +170,11 @@ impl Best {
     /// Drops what the scores alone rule out.
     fn prune(&mut self) {
         if self.candidates.len() > self.k {
-            let (_, kth, _) = self
-                .candidates
-                .select_nth_unstable_by(self.k - 1, |a, b| b.0.total_cmp(&a.0));
+            let (_, kth, _) = self.candidates.select_nth_unstable_by(self.k - 1, |a, b| b.0.total_cmp(&a.0));
             self.threshold = self.threshold.max(f64::from(kth.0) - 2.0 * self.error);
         }
         let threshold = self.threshold;
-        self.candidates
-            .retain(|&(score, _)| f64::from(score) >= threshold);
+        self.candidates.retain(|&(score, _)| f64::from(score) >= threshold);
     }
 
     /// Where many rows lie within the error of each other, ranks them exactly and keeps `k`, so that memory stays bounded.
@@ -241,39 +186,22 @@ impl Best {
             self.threshold = self.threshold.max(last - self.error);
         }
         // Rounding to f32 moves a value by at most 2^-24 of it, which the screening error covers.
-        self.candidates = ranked
-            .into_iter()
-            .map(|(value, row)| (value as f32, row))
-            .collect();
+        self.candidates = ranked.into_iter().map(|(value, row)| (value as f32, row)).collect();
     }
 
     fn finish(mut self, finish: Finish, exact: impl Fn(u32) -> f64) -> Vec<Hit> {
         self.prune();
         if finish == Finish::FirstRow && self.candidates.len() == 1 {
-            return self
-                .candidates
-                .iter()
-                .map(|&(cosine, row)| Hit { row, cosine })
-                .collect();
+            return self.candidates.iter().map(|&(cosine, row)| Hit { row, cosine }).collect();
         }
         let ranked = rank(&self.candidates, exact);
-        ranked
-            .into_iter()
-            .take(self.k)
-            .map(|(value, row)| Hit {
-                row,
-                cosine: value as f32,
-            })
-            .collect()
+        ranked.into_iter().take(self.k).map(|(value, row)| Hit { row, cosine: value as f32 }).collect()
     }
 }
 
 /// Exact values, largest first, ties by the lower row.
 fn rank(candidates: &[(f32, u32)], exact: impl Fn(u32) -> f64) -> Vec<(f64, u32)> {
-    let mut ranked: Vec<(f64, u32)> = candidates
-        .iter()
-        .map(|&(_, row)| (exact(row), row))
-        .collect();
+    let mut ranked: Vec<(f64, u32)> = candidates.iter().map(|&(_, row)| (exact(row), row)).collect();
     ranked.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
     ranked
 }

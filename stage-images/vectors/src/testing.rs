@@ -26,10 +26,7 @@ impl Random {
 
     /// About normal, mean 0: a sum of twelve uniform values.
     pub(crate) fn normal(&mut self) -> f64 {
-        (0..12)
-            .map(|_| (self.next() >> 11) as f64 / (1u64 << 53) as f64)
-            .sum::<f64>()
-            - 6.0
+        (0..12).map(|_| (self.next() >> 11) as f64 / (1u64 << 53) as f64).sum::<f64>() - 6.0
     }
 
     pub(crate) fn shuffle<T>(&mut self, items: &mut [T]) {
@@ -47,24 +44,14 @@ fn unit(values: &[f64]) -> Vec<f16> {
 /// Random directions, `[n, dim]`.
 pub(crate) fn unit_rows(n: usize, dim: usize, seed: u64) -> Matrix {
     let mut random = Random::new(seed);
-    let data = (0..n)
-        .flat_map(|_| unit(&(0..dim).map(|_| random.normal()).collect::<Vec<_>>()))
-        .collect();
+    let data = (0..n).flat_map(|_| unit(&(0..dim).map(|_| random.normal()).collect::<Vec<_>>())).collect();
     Matrix::new(data, dim).unwrap()
 }
 
 /// Directions around `centres` random ones, some of them exact copies of an earlier row: near ties and real ties.
-pub(crate) fn clustered_rows(
-    n: usize,
-    dim: usize,
-    centres: usize,
-    spread: f64,
-    seed: u64,
-) -> Matrix {
+pub(crate) fn clustered_rows(n: usize, dim: usize, centres: usize, spread: f64, seed: u64) -> Matrix {
     let mut random = Random::new(seed);
-    let middle: Vec<Vec<f64>> = (0..centres)
-        .map(|_| (0..dim).map(|_| random.normal()).collect())
-        .collect();
+    let middle: Vec<Vec<f64>> = (0..centres).map(|_| (0..dim).map(|_| random.normal()).collect()).collect();
     let mut data: Vec<f16> = Vec::with_capacity(n * dim);
     for row in 0..n {
         if row > 0 && random.below(8) == 0 {
@@ -73,21 +60,12 @@ pub(crate) fn clustered_rows(
             continue;
         }
         let centre = &middle[random.below(centres)];
-        data.extend(unit(
-            &centre
-                .iter()
-                .map(|x| x + spread * random.normal())
-                .collect::<Vec<_>>(),
-        ));
+        data.extend(unit(&centre.iter().map(|x| x + spread * random.normal()).collect::<Vec<_>>()));
     }
     Matrix::new(data, dim).unwrap()
 }
 
 /// Runs `work` on a pool of `threads`.
 pub(crate) fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
-    rayon::ThreadPoolBuilder::new()
-        .num_threads(threads)
-        .build()
-        .unwrap()
-        .install(work)
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
 }

@@ -1,6 +1,5 @@
 //! `realsyn build`: the local executor of the plan.
 
-use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::bail;
@@ -61,14 +60,13 @@ pub fn build(args: &BuildArgs, progress: &dyn Progress, how: &Execution) -> anyh
     let releases = &session.manifests.releases;
     let mut run = session.run(inventory.clone(), None)?;
     session.refer(&run)?;
-    outcome.shards += run_all(&mut run, BUILD, how, progress)?;
+    outcome.shards += run_all(&mut run, how, progress)?;
     for release in releases {
         let mut of_release = session.run(inventory.clone(), Some(release))?;
         session.refer(&of_release)?;
         of_release.seals = run.seals.clone();
         std::mem::swap(&mut of_release.models, &mut run.models);
-        outcome.shards += run_all(&mut of_release, BUILD, how, progress)?;
-        outcome.shards += run_all(&mut of_release, RELEASE, how, progress)?;
+        outcome.shards += run_all(&mut of_release, how, progress)?;
         let manifest = ReleaseManifest::read(&of_release)?;
         outcome.releases.push((release.metadata.name.clone(), manifest));
         std::mem::swap(&mut of_release.models, &mut run.models);
@@ -104,15 +102,18 @@ fn print_outcome(outcome: &Outcome, run: &Run, started: Instant) {
     }
 }
 
-/// Brings every step of a table to its seal, in order. Returns how many shards ran.
+/// Brings every step of the build, and of the release if the run has one, to its seal, in order. Returns how many
+/// shards ran.
 ///
 /// # Errors
 /// As [`run_step`]; and a store that loses objects again and again.
-pub fn run_all(run: &mut Run, steps: &'static [Step], how: &Execution, progress: &dyn Progress) -> anyhow::Result<u64> {
+pub fn run_all(run: &mut Run, how: &Execution, progress: &dyn Progress) -> anyhow::Result<u64> {
+    let release: &'static [Step] = if run.release.is_some() { RELEASE } else { &[] };
+    let steps: Vec<&'static Step> = BUILD.iter().chain(release).collect();
     let mut ran = 0;
     let mut checked = false;
     'again: for _ in 0..MAX_HEALS {
-        for step in steps {
+        for &step in &steps {
             if !checked && step.id.stage != Stage::Release && !is_sealed(run, step)? {
                 // A missing model is better known before the first stage than after hours of decoding.
                 run.models.check()?;
@@ -122,7 +123,7 @@ pub fn run_all(run: &mut Run, steps: &'static [Step], how: &Execution, progress:
                 StepEnd::Sealed(n) => ran += n,
                 StepEnd::Healed => continue 'again,
             }
-            if run.build.stop_after == Some(step.id.stage) && last_of_stage(steps, step) {
+            if run.build.stop_after == Some(step.id.stage) && last_of_stage(&steps, step) {
                 println!("stopped after {}, as spec.stopAfter says", step.id.stage.name());
                 return Ok(ran);
             }
@@ -136,7 +137,7 @@ fn is_sealed(run: &Run, step: &'static Step) -> anyhow::Result<bool> {
     Ok(matches!(run.ledger.look(&state(run, step))?, Some(Verdict::Sealed(_))))
 }
 
-fn last_of_stage(steps: &[Step], step: &Step) -> bool {
+fn last_of_stage(steps: &[&Step], step: &Step) -> bool {
     steps.iter().rfind(|s| s.id.stage == step.id.stage).is_some_and(|s| s.id == step.id)
 }
 
@@ -159,9 +160,4 @@ pub fn stage_named(name: &str) -> Option<Stage> {
 /// The executable's own default: one job per core.
 pub fn default_jobs() -> usize {
     std::thread::available_parallelism().map_or(1, |n| n.get())
-}
-
-/// Paths that a build leaves behind, for messages.
-pub fn out_path(out: &str) -> PathBuf {
-    PathBuf::from(out)
 }

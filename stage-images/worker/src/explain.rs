@@ -12,8 +12,8 @@ use realsyn_plan::{Id, Step, StepId};
 use crate::build::state;
 use crate::run::{Job, Run, StageError};
 use crate::stages::rows::{
-    Captioned, ClusteredImage, ClusteredSentence, Decoded, Dropped, Duplicate, Generated,
-    KeptSentence, Pair, PairScore, Retrieved, Score, Sentence, SentenceOccurrence, Tagged,
+    Captioned, ClusteredImage, ClusteredSentence, Decoded, Dropped, Duplicate, Generated, KeptSentence, Pair,
+    PairScore, Retrieved, Score, Sentence, SentenceOccurrence, Tagged,
 };
 use realsyn_plan::judge::Verdict;
 use realsyn_plan::layout::ShardSpec;
@@ -25,7 +25,9 @@ pub fn explain(run: &mut Run, id: Id) -> anyhow::Result<String> {
     if account.image()? || account.sentence()? {
         return Ok(account.text);
     }
-    anyhow::bail!("{id} is neither an image nor a sentence of this build (a document's parts are named by their own ids)")
+    anyhow::bail!(
+        "{id} is neither an image nor a sentence of this build (a document's parts are named by their own ids)"
+    )
 }
 
 /// Takes in every seal that is there already; runs nothing.
@@ -108,8 +110,13 @@ impl Account<'_> {
             "image-decode",
             format_args!(
                 "{} {}\u{d7}{}, {} bytes, stored {}\u{d7}{}; shards {}; home {home}",
-                decoded.format, decoded.width, decoded.height, decoded.bytes, decoded.stored_width,
-                decoded.stored_height, shards.join(", ")
+                decoded.format,
+                decoded.width,
+                decoded.height,
+                decoded.bytes,
+                decoded.stored_width,
+                decoded.stored_height,
+                shards.join(", ")
             ),
         );
         for o in copies.iter().flat_map(|(_, d)| &d.occurrences) {
@@ -181,7 +188,10 @@ impl Account<'_> {
         }
         if let Some(score) = self.row::<Score>(ids::SCORE, range, "scores", |r| r.sentence == id)? {
             let perplexity = score.perplexity.map_or_else(|| "not computed".into(), |p| format!("{p:.2}"));
-            self.line("sentence-score", format_args!("entropy {:.4}, perplexity {perplexity} over {} tokens", score.entropy, score.tokens));
+            self.line(
+                "sentence-score",
+                format_args!("entropy {:.4}, perplexity {perplexity} over {} tokens", score.entropy, score.tokens),
+            );
         }
         if self.dropped(ids::ROWS, range)? {
             return Ok(true);

@@ -91,7 +91,10 @@ pub fn plan(args: &PlanArgs) -> anyhow::Result<String> {
         _ = writeln!(
             text,
             "{:<26} {digest:<9} {state:<10} {shards:>13} {:>6} {:>10} {:>10}  {reason}",
-            stage.name(), line.tasks, bytes(line.moved), bytes(line.stored)
+            stage.name(),
+            line.tasks,
+            bytes(line.moved),
+            bytes(line.stored)
         );
     }
     _ = writeln!(

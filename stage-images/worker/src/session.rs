@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use realsyn_crds::{BuildSpec, Manifest, RealSynBuild, RealSynRelease, parse_manifests, release_settings, validate, validate_release};
+use realsyn_crds::{
+    BuildSpec, Manifest, RealSynBuild, RealSynRelease, parse_manifests, release_settings, validate, validate_release,
+};
 use realsyn_dataset::protocol::{Ledger, Reference, owner_uid};
 use realsyn_dataset::store::{Store, StoreOptions, check_conditional, open};
 use realsyn_plan::layout::{Inventory, Seals};
@@ -78,12 +80,15 @@ pub fn read_manifests(files: &[PathBuf]) -> anyhow::Result<Manifests> {
         bail!("{}", problems.join("\n"));
     }
     let releases: Vec<RealSynRelease> = releases.into_iter().map(|(_, release)| release).collect();
-    let [build] = <[RealSynBuild; 1]>::try_from(builds)
-        .map_err(|found| anyhow::anyhow!("exactly one RealSynBuild is needed in the files given, found {}", found.len()))?;
+    let [build] = <[RealSynBuild; 1]>::try_from(builds).map_err(|found| {
+        anyhow::anyhow!("exactly one RealSynBuild is needed in the files given, found {}", found.len())
+    })?;
     if let Some(stray) = releases.iter().find(|r| r.spec.build_ref.name != build.metadata.name) {
         bail!(
             "release {}: spec.buildRef.name is `{}`, but the build is called `{}`",
-            stray.metadata.name, stray.spec.build_ref.name, build.metadata.name
+            stray.metadata.name,
+            stray.spec.build_ref.name,
+            build.metadata.name
         );
     }
     let base = files[0].parent().unwrap_or(Path::new("")).to_owned();
@@ -118,12 +123,18 @@ impl Session {
             ..StoreOptions::default()
         };
         for mirror in &locations.mirror {
-            let (prefix, uri) = mirror.split_once('=').with_context(|| format!("--mirror {mirror}: write PREFIX=URI"))?;
+            let (prefix, uri) =
+                mirror.split_once('=').with_context(|| format!("--mirror {mirror}: write PREFIX=URI"))?;
             let known = spec.source.image_mirrors.iter_mut().find(|m| m.prefix == prefix);
             let known = known.with_context(|| {
-                format!("--mirror {mirror}: spec.source.imageMirrors has no prefix `{prefix}`; add it to the build first")
+                format!(
+                    "--mirror {mirror}: spec.source.imageMirrors has no prefix `{prefix}`; add it to the build first"
+                )
             })?;
-            known.uri = std::path::absolute(uri).map_or_else(|_| uri.to_owned(), |p| if uri.contains("://") { uri.to_owned() } else { p.display().to_string() });
+            known.uri = std::path::absolute(uri).map_or_else(
+                |_| uri.to_owned(),
+                |p| if uri.contains("://") { uri.to_owned() } else { p.display().to_string() },
+            );
         }
         let base = &manifests.base;
         let source_uri = locations.source.clone().unwrap_or_else(|| resolve(base, &spec.source.uri));
@@ -162,7 +173,8 @@ impl Session {
         if listed.shards.is_empty() {
             bail!(
                 "the source {} holds no file of format `{}`: correct spec.source.uri or spec.source.format",
-                self.source.store.describe(), self.source.format.name()
+                self.source.store.describe(),
+                self.source.format.name()
             );
         }
         Ok((self.previewed(self.ledger.write_inventory(&name, &listed)?), true))
@@ -193,7 +205,11 @@ impl Session {
     pub fn run(&self, inventory: Inventory, release: Option<&RealSynRelease>) -> anyhow::Result<Run> {
         let mut named = BTreeMap::new();
         for (role, model) in self.spec.models.named() {
-            let folder = model.uri.as_ref().filter(|u| !u.contains("://")).map(|u| PathBuf::from(resolve(&self.manifests.base, u)));
+            let folder = model
+                .uri
+                .as_ref()
+                .filter(|u| !u.contains("://"))
+                .map(|u| PathBuf::from(resolve(&self.manifests.base, u)));
             named.insert(role.to_owned(), ModelRef { sha256: model.sha256.clone(), folder });
         }
         let (recipes, release) = match release {
@@ -227,7 +243,8 @@ impl Session {
         let uri = match &release.spec.destination.uri {
             Some(uri) => resolve(&self.manifests.base, uri),
             None => {
-                let digest = recipes.stage_digest(realsyn_crds::Stage::Release).expect("the plan has a release").short();
+                let digest =
+                    recipes.stage_digest(realsyn_crds::Stage::Release).expect("the plan has a release").short();
                 format!("{}/releases/{}-{digest}", self.out.trim_end_matches('/'), release.metadata.name)
             }
         };

@@ -198,7 +198,13 @@ fn on_s3_the_digest_is_the_same() {
     let output = Command::new(env!("CARGO_BIN_EXE_realsyn"))
         .args(["build", "-f"])
         .arg(f.manifest("s3", &Change::default()))
-        .args(["--out", &format!("s3://{}/builds", realsyn_e2e::S3Server::BUCKET), "--endpoint", &server.endpoint(), "--models"])
+        .args([
+            "--out",
+            &format!("s3://{}/builds", realsyn_e2e::S3Server::BUCKET),
+            "--endpoint",
+            &server.endpoint(),
+            "--models",
+        ])
         .arg(&f.models)
         .env("AWS_ACCESS_KEY_ID", realsyn_e2e::S3Server::ACCESS_KEY)
         .env("AWS_SECRET_ACCESS_KEY", realsyn_e2e::S3Server::SECRET_KEY)

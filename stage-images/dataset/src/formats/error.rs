@@ -64,23 +64,14 @@ pub enum FormatError {
 
 impl FormatError {
     pub(crate) fn corrupt(what: &'static str, detail: impl std::fmt::Display) -> Self {
-        Self::Corrupt {
-            what,
-            detail: detail.to_string(),
-        }
+        Self::Corrupt { what, detail: detail.to_string() }
     }
 
     pub(crate) fn unwritable(what: &'static str, detail: impl std::fmt::Display) -> Self {
-        Self::Unwritable {
-            what,
-            detail: detail.to_string(),
-        }
+        Self::Unwritable { what, detail: detail.to_string() }
     }
 
-    pub(crate) fn missing_column<'a>(
-        column: &str,
-        found: impl Iterator<Item = &'a str> + Clone,
-    ) -> Self {
+    pub(crate) fn missing_column<'a>(column: &str, found: impl Iterator<Item = &'a str> + Clone) -> Self {
         let nearest = found
             .clone()
             .map(|name| (strsim::normalized_levenshtein(name, column), name))
@@ -88,11 +79,7 @@ impl FormatError {
             .max_by(|a, b| a.0.total_cmp(&b.0))
             .map(|(_, name)| name.to_owned());
         let found = found.take(32).map(str::to_owned).collect();
-        Self::MissingColumn {
-            column: column.to_owned(),
-            found,
-            nearest,
-        }
+        Self::MissingColumn { column: column.to_owned(), found, nearest }
     }
 
     /// Fails unless `found` is within `limit`.
@@ -105,8 +92,5 @@ impl FormatError {
 }
 
 fn hint(nearest: &Option<String>) -> String {
-    nearest
-        .as_ref()
-        .map(|name| format!(" (did you mean `{name}`?)"))
-        .unwrap_or_default()
+    nearest.as_ref().map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default()
 }

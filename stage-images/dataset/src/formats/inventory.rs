@@ -17,10 +17,7 @@ const MIN_WEIGHT: u64 = 4_096;
 /// If `target` is 0, or names are not in strictly ascending order.
 pub fn cut_runs(names_sizes: &[(String, u64)], target: u64) -> Vec<Range<usize>> {
     assert!(target > 0, "a run needs a size");
-    assert!(
-        names_sizes.is_sorted_by(|a, b| a.0 < b.0),
-        "files are cut in the order of their names"
-    );
+    assert!(names_sizes.is_sorted_by(|a, b| a.0 < b.0), "files are cut in the order of their names");
     let mut runs = Vec::new();
     let (mut start, mut filled) = (0, 0u64);
     for (i, (name, size)) in names_sizes.iter().enumerate() {

@@ -9,14 +9,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use ::parquet::arrow::ProjectionMask;
-use ::parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
-};
+use ::parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use ::parquet::arrow::parquet_to_arrow_schema;
 use ::parquet::basic::Compression;
-use ::parquet::file::metadata::{
-    ColumnChunkMetaData, ParquetMetaDataOptions, ParquetMetaDataReader,
-};
+use ::parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaDataOptions, ParquetMetaDataReader};
 use ::parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, RecordBatch};
@@ -87,12 +83,7 @@ pub struct ParquetFile {
 
 impl ParquetFile {
     /// Reads the footer. Every one of `columns` must be there.
-    pub fn open(
-        bytes: Bytes,
-        columns: &[&str],
-        strings: Strings,
-        limits: &Limits,
-    ) -> Result<Self, FormatError> {
+    pub fn open(bytes: Bytes, columns: &[&str], strings: Strings, limits: &Limits) -> Result<Self, FormatError> {
         let footer = footer(&bytes, limits)?;
         thrift::check_schema(footer, limits.columns)?;
         guarded("the footer", || {
@@ -101,10 +92,7 @@ impl ParquetFile {
                 schema = Arc::new(SchemaDescriptor::new(as_bytes(schema.root_schema_ptr())?));
             }
             let options = ParquetMetaDataOptions::new().with_schema(schema);
-            let metadata = Arc::new(ParquetMetaDataReader::decode_metadata_with_options(
-                footer,
-                Some(&options),
-            )?);
+            let metadata = Arc::new(ParquetMetaDataReader::decode_metadata_with_options(footer, Some(&options))?);
             let schema = parquet_to_arrow_schema(metadata.file_metadata().schema_descr(), None)?;
             let views = Schema::new(schema.fields().iter().map(as_view).collect::<Vec<_>>());
             let options = ArrowReaderOptions::new().with_schema(Arc::new(views));
@@ -120,11 +108,7 @@ impl ParquetFile {
         limits: &Limits,
     ) -> Result<Self, FormatError> {
         let schema = metadata.parquet_schema();
-        let names = schema
-            .root_schema()
-            .get_fields()
-            .iter()
-            .map(|field| field.name());
+        let names = schema.root_schema().get_fields().iter().map(|field| field.name());
         let mut roots = Vec::with_capacity(columns.len());
         for column in columns {
             match names.clone().position(|name| name == *column) {
@@ -132,27 +116,14 @@ impl ParquetFile {
                 None => return Err(FormatError::missing_column(column, names)),
             }
         }
-        let leaves = (0..schema.num_columns())
-            .filter(|i| roots.contains(&schema.get_column_root_idx(*i)))
-            .collect();
+        let leaves = (0..schema.num_columns()).filter(|i| roots.contains(&schema.get_column_root_idx(*i))).collect();
         let projection = ProjectionMask::roots(schema, roots);
-        Ok(Self {
-            bytes,
-            metadata,
-            projection,
-            leaves,
-            limits: limits.clone(),
-        })
+        Ok(Self { bytes, metadata, projection, leaves, limits: limits.clone() })
     }
 
     /// Number of rows, as the footer claims it.
     pub fn num_rows(&self) -> u64 {
-        self.metadata
-            .metadata()
-            .row_groups()
-            .iter()
-            .map(|group| group.num_rows().max(0) as u64)
-            .sum()
+        self.metadata.metadata().row_groups().iter().map(|group| group.num_rows().max(0) as u64).sum()
     }
 
     /// Number of row groups.
@@ -162,12 +133,7 @@ impl ParquetFile {
 
     /// The names of all columns, wanted or not.
     pub fn column_names(&self) -> impl Iterator<Item = &str> {
-        self.metadata
-            .parquet_schema()
-            .root_schema()
-            .get_fields()
-            .iter()
-            .map(|field| field.name())
+        self.metadata.parquet_schema().root_schema().get_fields().iter().map(|field| field.name())
     }
 
     /// Decodes the wanted columns of row group `index` and hands them over, at most 1,024 rows at a time.
@@ -178,14 +144,11 @@ impl ParquetFile {
     ) -> Result<(), E> {
         self.check_group(index)?;
         let mut batches = guarded("a row group", || {
-            ParquetRecordBatchReaderBuilder::new_with_metadata(
-                self.bytes.clone(),
-                self.metadata.clone(),
-            )
-            .with_projection(self.projection.clone())
-            .with_row_groups(vec![index])
-            .with_batch_size(ROWS_PER_BATCH)
-            .build()
+            ParquetRecordBatchReaderBuilder::new_with_metadata(self.bytes.clone(), self.metadata.clone())
+                .with_projection(self.projection.clone())
+                .with_row_groups(vec![index])
+                .with_batch_size(ROWS_PER_BATCH)
+                .build()
         })?;
         while let Some(batch) = guarded("a row group", || batches.next().transpose())? {
             each(&batch)?;
@@ -198,10 +161,7 @@ impl ParquetFile {
         let mut decoded = 0;
         for leaf in &self.leaves {
             let chunk = group.columns().get(*leaf).ok_or_else(|| {
-                FormatError::corrupt(
-                    "a row group",
-                    format!("it has {} columns", group.num_columns()),
-                )
+                FormatError::corrupt("a row group", format!("it has {} columns", group.num_columns()))
             })?;
             decoded += self.check_chunk(chunk)?;
             FormatError::check("a row group", decoded, self.limits.row_group)?;
@@ -211,24 +171,14 @@ impl ParquetFile {
 
     /// Walks over the pages of a column and returns how many bytes they decompress to.
     fn check_chunk(&self, chunk: &ColumnChunkMetaData) -> Result<u64, FormatError> {
-        let start = chunk
-            .dictionary_page_offset()
-            .unwrap_or(chunk.data_page_offset());
-        let (Ok(start), Ok(len)) = (u64::try_from(start), u64::try_from(chunk.compressed_size()))
-        else {
-            return Err(FormatError::corrupt(
-                "a column",
-                "its offset or size is negative",
-            ));
+        let start = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset());
+        let (Ok(start), Ok(len)) = (u64::try_from(start), u64::try_from(chunk.compressed_size())) else {
+            return Err(FormatError::corrupt("a column", "its offset or size is negative"));
         };
         let end = start.saturating_add(len);
         if end > self.bytes.len() as u64 {
             let found = self.bytes.len() as u64;
-            return Err(FormatError::Truncated {
-                what: "a column",
-                needed: end,
-                found,
-            });
+            return Err(FormatError::Truncated { what: "a column", needed: end, found });
         }
         let mut rest = &self.bytes[start as usize..end as usize];
         let (mut decoded, mut values) = (0, 0);
@@ -237,11 +187,7 @@ impl ParquetFile {
             FormatError::check("a page", page.uncompressed, self.limits.page)?;
             let needed = page.header + page.compressed;
             let Some(body) = rest.get(page.header as usize..needed as usize) else {
-                return Err(FormatError::Truncated {
-                    what: "a page",
-                    needed,
-                    found: rest.len() as u64,
-                });
+                return Err(FormatError::Truncated { what: "a page", needed, found: rest.len() as u64 });
             };
             if matches!(chunk.compression(), Compression::GZIP(_)) {
                 check_gzip(body, page.uncompressed)?;
@@ -249,18 +195,10 @@ impl ParquetFile {
             decoded += page.uncompressed;
             values += page.values;
             FormatError::check("a column of a row group", decoded, self.limits.row_group)?;
-            FormatError::check(
-                "the number of values in a column",
-                values,
-                self.limits.values,
-            )?;
+            FormatError::check("the number of values in a column", values, self.limits.values)?;
             rest = &rest[needed as usize..];
         }
-        FormatError::check(
-            "a column",
-            decoded,
-            RATIO_FLOOR.max(len.saturating_mul(self.limits.ratio)),
-        )?;
+        FormatError::check("a column", decoded, RATIO_FLOOR.max(len.saturating_mul(self.limits.ratio)))?;
         Ok(decoded)
     }
 }
@@ -271,10 +209,7 @@ fn check_gzip(body: &[u8], claimed: u64) -> Result<(), FormatError> {
     let mut inflated = flate2::read::MultiGzDecoder::new(body).take(claimed + 1);
     match std::io::copy(&mut inflated, &mut std::io::sink()) {
         Ok(found) if found == claimed => Ok(()),
-        Ok(_) => Err(FormatError::corrupt(
-            "a page",
-            format!("it does not hold the {claimed} bytes that it claims"),
-        )),
+        Ok(_) => Err(FormatError::corrupt("a page", format!("it does not hold the {claimed} bytes that it claims"))),
         Err(error) => Err(FormatError::corrupt("a page", error)),
     }
 }
@@ -283,11 +218,7 @@ fn check_gzip(body: &[u8], claimed: u64) -> Result<(), FormatError> {
 fn footer<'a>(bytes: &'a Bytes, limits: &Limits) -> Result<&'a [u8], FormatError> {
     let found = bytes.len() as u64;
     if found < 12 {
-        return Err(FormatError::Truncated {
-            what: WHAT,
-            needed: 12,
-            found,
-        });
+        return Err(FormatError::Truncated { what: WHAT, needed: 12, found });
     }
     let (body, tail) = bytes.split_at(bytes.len() - 8);
     if &bytes[..4] != MAGIC {
@@ -296,26 +227,16 @@ fn footer<'a>(bytes: &'a Bytes, limits: &Limits) -> Result<&'a [u8], FormatError
     match &tail[4..] {
         b"PAR1" => {}
         b"PARE" => {
-            return Err(FormatError::Unsupported {
-                what: WHAT,
-                detail: "encryption".to_owned(),
-            });
+            return Err(FormatError::Unsupported { what: WHAT, detail: "encryption".to_owned() });
         }
         _ => {
-            return Err(FormatError::corrupt(
-                WHAT,
-                "it does not end with PAR1, so it is cut off or not Parquet",
-            ));
+            return Err(FormatError::corrupt(WHAT, "it does not end with PAR1, so it is cut off or not Parquet"));
         }
     }
     let len = u64::from(u32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]]));
     FormatError::check("the footer", len, limits.footer)?;
     if len > body.len() as u64 - 4 {
-        return Err(FormatError::Truncated {
-            what: "the footer",
-            needed: len + 12,
-            found,
-        });
+        return Err(FormatError::Truncated { what: "the footer", needed: len + 12, found });
     }
     Ok(&body[body.len() - len as usize..])
 }
@@ -336,11 +257,9 @@ fn as_bytes(field: TypePtr) -> Result<TypePtr, ::parquet::errors::ParquetError> 
     use ::parquet::basic::{ConvertedType, LogicalType, Type as Physical};
     let info = field.get_basic_info();
     let field = match field.as_ref() {
-        Type::PrimitiveType {
-            physical_type: Physical::BYTE_ARRAY,
-            ..
-        } if info.converted_type() == ConvertedType::UTF8
-            || matches!(info.logical_type_ref(), Some(LogicalType::String)) =>
+        Type::PrimitiveType { physical_type: Physical::BYTE_ARRAY, .. }
+            if info.converted_type() == ConvertedType::UTF8
+                || matches!(info.logical_type_ref(), Some(LogicalType::String)) =>
         {
             Type::primitive_type_builder(info.name(), Physical::BYTE_ARRAY)
                 .with_repetition(info.repetition())
@@ -350,13 +269,7 @@ fn as_bytes(field: TypePtr) -> Result<TypePtr, ::parquet::errors::ParquetError> 
         Type::PrimitiveType { .. } => return Ok(field),
         Type::GroupType { basic_info, fields } => {
             let mut builder = Type::group_type_builder(basic_info.name())
-                .with_fields(
-                    fields
-                        .iter()
-                        .cloned()
-                        .map(as_bytes)
-                        .collect::<Result<_, _>>()?,
-                )
+                .with_fields(fields.iter().cloned().map(as_bytes).collect::<Result<_, _>>()?)
                 .with_converted_type(basic_info.converted_type())
                 .with_logical_type(basic_info.logical_type_ref().cloned())
                 .with_id(basic_info.has_id().then(|| basic_info.id()));
@@ -389,12 +302,7 @@ pub(crate) fn text_bytes(array: &dyn Array) -> u64 {
         DataType::Utf8View => views(array.as_string_view().views()),
         DataType::BinaryView => views(array.as_binary_view().views()),
         DataType::List(_) => text_bytes(array.as_list::<i32>().values()),
-        DataType::Struct(_) => array
-            .as_struct()
-            .columns()
-            .iter()
-            .map(|column| text_bytes(column))
-            .sum(),
+        DataType::Struct(_) => array.as_struct().columns().iter().map(|column| text_bytes(column)).sum(),
         _ => 0,
     }
 }

@@ -85,33 +85,24 @@ pub fn write_release_parquet(
     pictures: Option<&[Vec<u8>]>,
 ) -> Result<Vec<u8>, FormatError> {
     if texts == 0 || texts > MAX_TEXTS {
-        return Err(FormatError::unwritable(
-            WHAT,
-            format!("{texts} texts were asked for, and 1 to {MAX_TEXTS} fit"),
-        ));
+        return Err(FormatError::unwritable(WHAT, format!("{texts} texts were asked for, and 1 to {MAX_TEXTS} fit")));
     }
     if pictures.is_some_and(|p| p.len() != rows.len()) {
         return Err(FormatError::unwritable(WHAT, "there is not one picture per row".to_owned()));
     }
     let schema = Arc::new(release_schema(texts, pictures.is_some()));
-    let mut writer =
-        ArrowWriter::try_new_with_options(Vec::new(), schema.clone(), writer_options())
-            .map_err(|e| FormatError::unwritable(WHAT, e))?;
+    let mut writer = ArrowWriter::try_new_with_options(Vec::new(), schema.clone(), writer_options())
+        .map_err(|e| FormatError::unwritable(WHAT, e))?;
     for (chunk, rows) in rows.chunks(ROWS_PER_CHUNK).enumerate() {
         let mut columns = release_columns(rows, texts);
         if let Some(pictures) = pictures {
             let pictures = &pictures[chunk * ROWS_PER_CHUNK..][..rows.len()];
             columns.push(Arc::new(BinaryArray::from_iter_values(pictures)));
         }
-        let batch = RecordBatch::try_new(schema.clone(), columns)
-            .map_err(|e| FormatError::unwritable(WHAT, e))?;
-        writer
-            .write(&batch)
-            .map_err(|e| FormatError::unwritable(WHAT, e))?;
+        let batch = RecordBatch::try_new(schema.clone(), columns).map_err(|e| FormatError::unwritable(WHAT, e))?;
+        writer.write(&batch).map_err(|e| FormatError::unwritable(WHAT, e))?;
     }
-    writer
-        .into_inner()
-        .map_err(|e| FormatError::unwritable(WHAT, e))
+    writer.into_inner().map_err(|e| FormatError::unwritable(WHAT, e))
 }
 
 fn release_schema(texts: usize, pictures: bool) -> Schema {
@@ -146,15 +137,11 @@ fn release_schema(texts: usize, pictures: bool) -> Schema {
 }
 
 fn release_columns(rows: &[ReleaseRow], texts: usize) -> Vec<ArrayRef> {
-    fn strings<'a, T: AsRef<str>>(
-        rows: &'a [ReleaseRow],
-        cell: impl Fn(&'a ReleaseRow) -> T,
-    ) -> ArrayRef {
+    fn strings<'a, T: AsRef<str>>(rows: &'a [ReleaseRow], cell: impl Fn(&'a ReleaseRow) -> T) -> ArrayRef {
         Arc::new(StringArray::from_iter_values(rows.iter().map(cell)))
     }
-    let numbers = |cell: fn(&ReleaseRow) -> u32| -> ArrayRef {
-        Arc::new(UInt32Array::from_iter_values(rows.iter().map(cell)))
-    };
+    let numbers =
+        |cell: fn(&ReleaseRow) -> u32| -> ArrayRef { Arc::new(UInt32Array::from_iter_values(rows.iter().map(cell))) };
     let mut columns = vec![
         strings(rows, |r| &r.key),
         strings(rows, |r| r.image_id.to_string()),
@@ -167,40 +154,18 @@ fn release_columns(rows: &[ReleaseRow], texts: usize) -> Vec<ArrayRef> {
     ];
     for n in 0..texts {
         let cells = || rows.iter().map(|r| r.texts.get(n));
-        columns.push(Arc::new(
-            cells().map(|t| t.map(|t| &t.text)).collect::<StringArray>(),
-        ));
-        columns.push(Arc::new(
-            cells()
-                .map(|t| t.map(|t| t.id.to_string()))
-                .collect::<StringArray>(),
-        ));
-        columns.push(Arc::new(
-            cells()
-                .map(|t| t.map(|t| t.cosine))
-                .collect::<Float32Array>(),
-        ));
+        columns.push(Arc::new(cells().map(|t| t.map(|t| &t.text)).collect::<StringArray>()));
+        columns.push(Arc::new(cells().map(|t| t.map(|t| t.id.to_string())).collect::<StringArray>()));
+        columns.push(Arc::new(cells().map(|t| t.map(|t| t.cosine)).collect::<Float32Array>()));
     }
     columns.extend([
         strings(rows, |r| &r.syn_text),
-        Arc::new(Float32Array::from_iter_values(
-            rows.iter().map(|r| r.syn_cosine),
-        )) as ArrayRef,
+        Arc::new(Float32Array::from_iter_values(rows.iter().map(|r| r.syn_cosine))) as ArrayRef,
         Arc::new(UInt64Array::from_iter_values(rows.iter().map(|r| r.cluster))),
-        string_lists(
-            rows.iter()
-                .map(|r| r.tags.iter().map(|(tag, _)| tag.as_str())),
-        ),
+        string_lists(rows.iter().map(|r| r.tags.iter().map(|(tag, _)| tag.as_str()))),
         score_lists(rows),
-        string_lists(
-            rows.iter()
-                .map(|r| r.document_urls.iter().map(String::as_str)),
-        ),
-        Arc::new(
-            rows.iter()
-                .map(|r| r.licence.as_ref())
-                .collect::<StringArray>(),
-        ),
+        string_lists(rows.iter().map(|r| r.document_urls.iter().map(String::as_str))),
+        Arc::new(rows.iter().map(|r| r.licence.as_ref()).collect::<StringArray>()),
     ]);
     columns
 }
@@ -224,9 +189,7 @@ fn string_lists<'a>(rows: impl Iterator<Item = impl Iterator<Item = &'a str>>) -
 fn score_lists(rows: &[ReleaseRow]) -> ArrayRef {
     let mut lists = ListBuilder::new(Float32Builder::new()).with_field(element::<f32>());
     for row in rows {
-        row.tags
-            .iter()
-            .for_each(|(_, score)| lists.values().append_value(*score));
+        row.tags.iter().for_each(|(_, score)| lists.values().append_value(*score));
         lists.append(true);
     }
     Arc::new(lists.finish())
@@ -259,10 +222,7 @@ pub fn sample_json(row: &ReleaseRow, texts: usize) -> String {
     put("syn_cosine", number(row.syn_cosine));
     put("cluster", json!(row.cluster));
     put("tags", row.tags.iter().map(|(tag, _)| json!(tag)).collect());
-    put(
-        "tag_scores",
-        row.tags.iter().map(|(_, score)| number(*score)).collect(),
-    );
+    put("tag_scores", row.tags.iter().map(|(_, score)| number(*score)).collect());
     put("document_urls", json!(row.document_urls));
     put("licence", json!(row.licence));
     Value::Object(object).to_string()
@@ -270,10 +230,7 @@ pub fn sample_json(row: &ReleaseRow, texts: usize) -> String {
 
 /// The shortest decimal that reads back as `value`; null if it is not finite.
 fn number(value: f32) -> Value {
-    let shortest: f64 = value
-        .to_string()
-        .parse()
-        .expect("a float's own text is a number");
+    let shortest: f64 = value.to_string().parse().expect("a float's own text is a number");
     Number::from_f64(shortest).map_or(Value::Null, Value::Number)
 }
 
@@ -286,10 +243,7 @@ pub fn append_sample<W: Write>(
 ) -> Result<(), FormatError> {
     let first = row.texts.first().map_or("", |t| &t.text);
     tar.append(&format!("{}.jpg", row.key), jpg)?;
-    tar.append(
-        &format!("{}.json", row.key),
-        sample_json(row, texts).as_bytes(),
-    )?;
+    tar.append(&format!("{}.json", row.key), sample_json(row, texts).as_bytes())?;
     tar.append(&format!("{}.txt", row.key), first.as_bytes())?;
     Ok(())
 }

@@ -32,9 +32,7 @@ pub(crate) fn writer_options() -> ArrowWriterOptions {
     let properties = WriterProperties::builder()
         .set_writer_version(WriterVersion::PARQUET_1_0)
         .set_created_by("realsyn table 1".to_owned())
-        .set_compression(Compression::ZSTD(
-            ZstdLevel::try_new(3).expect("3 is a level of zstd"),
-        ))
+        .set_compression(Compression::ZSTD(ZstdLevel::try_new(3).expect("3 is a level of zstd")))
         .set_max_row_group_row_count(Some(ROWS_PER_GROUP))
         .set_max_row_group_bytes(None)
         .set_write_batch_size(ROWS_PER_CHUNK)
@@ -46,9 +44,7 @@ pub(crate) fn writer_options() -> ArrowWriterOptions {
         .set_offset_index_disabled(true)
         .set_bloom_filter_enabled(false)
         .build();
-    ArrowWriterOptions::new()
-        .with_properties(properties)
-        .with_skip_arrow_metadata(true)
+    ArrowWriterOptions::new().with_properties(properties).with_skip_arrow_metadata(true)
 }
 
 /// Writes rows one by one. Holds at most one row group, encoded, beside [`ROWS_PER_CHUNK`] rows.
@@ -63,24 +59,16 @@ impl<T: Row, W: Write + Send> TableWriter<T, W> {
     /// Starts a table on `out`.
     pub fn new(out: W) -> Result<Self, FormatError> {
         let fields = T::fields();
-        let builder =
-            ArrayBuilder::from_arrow(&fields).map_err(|e| FormatError::unwritable(WHAT, e))?;
+        let builder = ArrayBuilder::from_arrow(&fields).map_err(|e| FormatError::unwritable(WHAT, e))?;
         let schema = Arc::new(Schema::new(fields));
         let writer = ArrowWriter::try_new_with_options(out, schema, writer_options())
             .map_err(|e| FormatError::unwritable(WHAT, e))?;
-        Ok(Self {
-            builder,
-            pending: 0,
-            writer,
-            rows: PhantomData,
-        })
+        Ok(Self { builder, pending: 0, writer, rows: PhantomData })
     }
 
     /// Adds one row.
     pub fn push(&mut self, row: &T) -> Result<(), FormatError> {
-        self.builder
-            .push(row)
-            .map_err(|e| FormatError::unwritable(WHAT, e))?;
+        self.builder.push(row).map_err(|e| FormatError::unwritable(WHAT, e))?;
         self.pending += 1;
         if self.pending == ROWS_PER_CHUNK {
             self.flush()?;
@@ -90,13 +78,8 @@ impl<T: Row, W: Write + Send> TableWriter<T, W> {
 
     fn flush(&mut self) -> Result<(), FormatError> {
         if self.pending > 0 {
-            let batch = self
-                .builder
-                .to_record_batch()
-                .map_err(|e| FormatError::unwritable(WHAT, e))?;
-            self.writer
-                .write(&batch)
-                .map_err(|e| FormatError::unwritable(WHAT, e))?;
+            let batch = self.builder.to_record_batch().map_err(|e| FormatError::unwritable(WHAT, e))?;
+            self.writer.write(&batch).map_err(|e| FormatError::unwritable(WHAT, e))?;
             self.pending = 0;
         }
         Ok(())
@@ -105,16 +88,12 @@ impl<T: Row, W: Write + Send> TableWriter<T, W> {
     /// Writes what is left and the footer, and hands `out` back.
     pub fn finish(mut self) -> Result<W, FormatError> {
         self.flush()?;
-        self.writer
-            .into_inner()
-            .map_err(|e| FormatError::unwritable(WHAT, e))
+        self.writer.into_inner().map_err(|e| FormatError::unwritable(WHAT, e))
     }
 }
 
 /// A whole table as bytes. No rows give a table with columns and no row groups.
-pub fn write_table<'a, T: Row + 'a>(
-    rows: impl IntoIterator<Item = &'a T>,
-) -> Result<Vec<u8>, FormatError> {
+pub fn write_table<'a, T: Row + 'a>(rows: impl IntoIterator<Item = &'a T>) -> Result<Vec<u8>, FormatError> {
     let mut writer = TableWriter::new(Vec::new())?;
     for row in rows {
         writer.push(row)?;
@@ -135,11 +114,7 @@ impl<T: Row> TableReader<T> {
         let fields = T::fields();
         let columns: Vec<&str> = fields.iter().map(|f| f.name().as_str()).collect();
         let file = ParquetFile::open(bytes, &columns, Strings::Utf8, limits)?;
-        Ok(Self {
-            file,
-            batch_text: limits.batch_text,
-            rows: PhantomData,
-        })
+        Ok(Self { file, batch_text: limits.batch_text, rows: PhantomData })
     }
 
     /// Number of rows, as the footer claims it.
@@ -156,15 +131,9 @@ impl<T: Row> TableReader<T> {
     pub fn group(&self, index: usize) -> Result<Vec<T>, FormatError> {
         let mut rows = Vec::new();
         self.file.read_group(index, |batch| {
-            let text = batch
-                .columns()
-                .iter()
-                .map(|column| text_bytes(column))
-                .sum();
+            let text = batch.columns().iter().map(|column| text_bytes(column)).sum();
             FormatError::check("the text of 1,024 rows", text, self.batch_text)?;
-            let mut batch: Vec<T> = guarded("the rows of a table", || {
-                serde_arrow::from_record_batch(batch)
-            })?;
+            let mut batch: Vec<T> = guarded("the rows of a table", || serde_arrow::from_record_batch(batch))?;
             rows.append(&mut batch);
             Ok::<_, FormatError>(())
         })?;

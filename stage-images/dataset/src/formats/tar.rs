@@ -29,9 +29,7 @@ impl<W: Write> TarWriter<W> {
     /// bytes, or 155 more for its folders).
     pub fn append(&mut self, name: &str, content: &[u8]) -> Result<Range<u64>, FormatError> {
         let mut header = Header::new_ustar();
-        header
-            .set_path(name)
-            .map_err(|e| FormatError::unwritable(WHAT, e))?;
+        header.set_path(name).map_err(|e| FormatError::unwritable(WHAT, e))?;
         header.set_entry_type(EntryType::Regular);
         header.set_mode(0o644);
         header.set_uid(0);
@@ -41,8 +39,7 @@ impl<W: Write> TarWriter<W> {
         header.set_cksum();
         self.out.write_all(header.as_bytes())?;
         self.out.write_all(content)?;
-        self.out
-            .write_all(&[0; BLOCK][..padding(content.len() as u64)])?;
+        self.out.write_all(&[0; BLOCK][..padding(content.len() as u64)])?;
         let start = self.position + BLOCK as u64;
         let end = start + content.len() as u64;
         self.position = end + padding(end) as u64;
@@ -88,12 +85,7 @@ pub struct TarReader<R> {
 impl<R: Read> TarReader<R> {
     /// Reads from `input`. A file above `max_member` bytes is an error, before memory is set aside for it.
     pub fn new(input: R, max_member: u64) -> Self {
-        Self {
-            input,
-            position: 0,
-            max_member,
-            done: false,
-        }
+        Self { input, position: 0, max_member, done: false }
     }
 
     fn read_exactly(&mut self, len: u64) -> Result<Vec<u8>, FormatError> {
@@ -124,11 +116,9 @@ impl<R: Read> TarReader<R> {
         let mut block = [0; BLOCK];
         if let Err(error) = self.input.read_exact(&mut block) {
             return Err(match error.kind() {
-                ErrorKind::UnexpectedEof => FormatError::Truncated {
-                    what: WHAT,
-                    needed: self.position + BLOCK as u64,
-                    found: self.position,
-                },
+                ErrorKind::UnexpectedEof => {
+                    FormatError::Truncated { what: WHAT, needed: self.position + BLOCK as u64, found: self.position }
+                }
                 _ => error.into(),
             });
         }
@@ -138,17 +128,13 @@ impl<R: Read> TarReader<R> {
         }
         let header = Header::from_byte_slice(&block).clone();
         // The sum is over the header with its own field read as blanks.
-        let summed =
-            |(i, b): (usize, &u8)| u32::from(if (148..156).contains(&i) { b' ' } else { *b });
+        let summed = |(i, b): (usize, &u8)| u32::from(if (148..156).contains(&i) { b' ' } else { *b });
         let sum: u32 = block.iter().enumerate().map(summed).sum();
         match header.cksum() {
             Ok(stated) if stated == sum => Ok(Some(header)),
             _ => Err(FormatError::corrupt(
                 WHAT,
-                format!(
-                    "the header that ends at byte {} fails its checksum",
-                    self.position
-                ),
+                format!("the header that ends at byte {} fails its checksum", self.position),
             )),
         }
     }
@@ -157,22 +143,15 @@ impl<R: Read> TarReader<R> {
     fn next_file(&mut self) -> Result<Option<(String, u64)>, FormatError> {
         let mut long_name: Option<Vec<u8>> = None;
         while let Some(header) = self.header()? {
-            let len = header
-                .entry_size()
-                .map_err(|e| FormatError::corrupt(WHAT, e))?;
+            let len = header.entry_size().map_err(|e| FormatError::corrupt(WHAT, e))?;
             if len > u64::MAX - self.position - BLOCK as u64 {
-                return Err(FormatError::TooLarge {
-                    what: "a file in the tar",
-                    found: len,
-                    limit: self.max_member,
-                });
+                return Err(FormatError::TooLarge { what: "a file in the tar", found: len, limit: self.max_member });
             }
             match header.entry_type() {
                 EntryType::Regular | EntryType::Continuous => {
                     let name = long_name.unwrap_or_else(|| header.path_bytes().into_owned());
-                    let name = String::from_utf8(name).map_err(|e| {
-                        FormatError::corrupt(WHAT, format!("a file's name is not UTF-8: {e}"))
-                    })?;
+                    let name = String::from_utf8(name)
+                        .map_err(|e| FormatError::corrupt(WHAT, format!("a file's name is not UTF-8: {e}")))?;
                     return Ok(Some((name, len)));
                 }
                 kind @ (EntryType::GNULongName | EntryType::XHeader) => {
@@ -186,10 +165,7 @@ impl<R: Read> TarReader<R> {
                     }
                 }
                 EntryType::GNUSparse => {
-                    return Err(FormatError::Unsupported {
-                        what: WHAT,
-                        detail: "sparse files".to_owned(),
-                    });
+                    return Err(FormatError::Unsupported { what: WHAT, detail: "sparse files".to_owned() });
                 }
                 _ => {
                     self.pass_over(len + padding(len) as u64)?;
@@ -232,10 +208,7 @@ fn pax_path(content: &[u8]) -> Result<Option<Vec<u8>>, FormatError> {
         match extension.key_bytes() {
             b"path" => path = Some(extension.value_bytes().to_vec()),
             b"size" => {
-                return Err(FormatError::Unsupported {
-                    what: WHAT,
-                    detail: "files above 8 GiB".to_owned(),
-                });
+                return Err(FormatError::Unsupported { what: WHAT, detail: "files above 8 GiB".to_owned() });
             }
             _ => {}
         }
@@ -248,11 +221,7 @@ pub fn index(input: impl Read) -> Result<Vec<IndexEntry>, FormatError> {
     let mut reader = TarReader::new(input, u64::MAX);
     let mut entries = Vec::new();
     while let Some((name, len)) = reader.next_file()? {
-        entries.push(IndexEntry {
-            name,
-            offset: reader.position,
-            len,
-        });
+        entries.push(IndexEntry { name, offset: reader.position, len });
         reader.pass_over(len)?;
         reader.pass_over(padding(len) as u64)?;
     }

@@ -66,10 +66,7 @@ impl<V: FnMut(&[i16], Seen) -> Result<(), String>> Walk<'_, V> {
     }
 
     fn byte(&mut self) -> Result<u8, FormatError> {
-        let byte = *self
-            .bytes
-            .get(self.at)
-            .ok_or_else(|| self.error("it ends early"))?;
+        let byte = *self.bytes.get(self.at).ok_or_else(|| self.error("it ends early"))?;
         self.at += 1;
         Ok(byte)
     }
@@ -122,8 +119,7 @@ impl<V: FnMut(&[i16], Seen) -> Result<(), String>> Walk<'_, V> {
                 delta => last.checked_add(i16::from(delta)),
             };
             last = id.ok_or_else(|| self.error("a field's number is out of range"))?;
-            let wire =
-                Wire::new(head & 0x0f).ok_or_else(|| self.error("a field has an unknown type"))?;
+            let wire = Wire::new(head & 0x0f).ok_or_else(|| self.error("a field has an unknown type"))?;
             self.path.push(last);
             if (self.expected)(&self.path).is_some_and(|expected| expected != wire) {
                 return Err(self.error(format!("field {:?} has the wrong type", self.path)));
@@ -164,8 +160,7 @@ impl<V: FnMut(&[i16], Seen) -> Result<(), String>> Walk<'_, V> {
         if head == 0 {
             return Ok(());
         }
-        let element = Wire::new(head & 0x0f)
-            .ok_or_else(|| self.error("a list has elements of an unknown type"))?;
+        let element = Wire::new(head & 0x0f).ok_or_else(|| self.error("a list has elements of an unknown type"))?;
         let count = match head >> 4 {
             15 => self.varint()?,
             count => u64::from(count),
@@ -182,14 +177,7 @@ fn walk(
     expected: fn(&[i16]) -> Option<Wire>,
     visit: impl FnMut(&[i16], Seen) -> Result<(), String>,
 ) -> Result<usize, FormatError> {
-    let mut walk = Walk {
-        bytes,
-        at: 0,
-        path: Vec::with_capacity(MAX_DEPTH),
-        what,
-        expected,
-        visit,
-    };
+    let mut walk = Walk { bytes, at: 0, path: Vec::with_capacity(MAX_DEPTH), what, expected, visit };
     walk.structure(0)?;
     Ok(walk.at)
 }
@@ -224,12 +212,9 @@ pub fn page_header(bytes: &[u8]) -> Result<PageClaim, FormatError> {
         let Seen::Int(value) = seen else {
             return Ok(());
         };
-        let size =
-            || u64::try_from(value).map_err(|_| format!("field {path:?} is negative: {value}"));
+        let size = || u64::try_from(value).map_err(|_| format!("field {path:?} is negative: {value}"));
         match path {
-            [2] if uncompressed.replace(size()?).is_some() => {
-                Err("two sizes are stated".to_owned())
-            }
+            [2] if uncompressed.replace(size()?).is_some() => Err("two sizes are stated".to_owned()),
             [3] if compressed.replace(size()?).is_some() => Err("two sizes are stated".to_owned()),
             [5 | 7 | 8, 1] => {
                 values = size()?.max(values);
@@ -239,12 +224,9 @@ pub fn page_header(bytes: &[u8]) -> Result<PageClaim, FormatError> {
         }
     })?;
     match (compressed, uncompressed) {
-        (Some(compressed), Some(uncompressed)) => Ok(PageClaim {
-            header: header as u64,
-            compressed,
-            uncompressed,
-            values,
-        }),
+        (Some(compressed), Some(uncompressed)) => {
+            Ok(PageClaim { header: header as u64, compressed, uncompressed, values })
+        }
         _ => Err(FormatError::corrupt("a page header", "it states no sizes")),
     }
 }
@@ -288,31 +270,27 @@ pub fn check_schema(footer: &[u8], max_columns: u64) -> Result<(), FormatError> 
             false => Ok(()),
         }
     };
-    walk("the footer", footer, schema_fields, |path, seen| {
-        match (path, seen) {
-            ([2], Seen::List { element, count }) => {
-                lists += 1;
-                elements = count;
-                match element == Wire::Struct && lists == 1 && count <= max_columns {
-                    true => Ok(()),
-                    false if count > max_columns => {
-                        Err(format!("{count} columns, and the limit is {max_columns}"))
-                    }
-                    false => Err("its schema is not one list of structures".to_owned()),
-                }
+    walk("the footer", footer, schema_fields, |path, seen| match (path, seen) {
+        ([2], Seen::List { element, count }) => {
+            lists += 1;
+            elements = count;
+            match element == Wire::Struct && lists == 1 && count <= max_columns {
+                true => Ok(()),
+                false if count > max_columns => Err(format!("{count} columns, and the limit is {max_columns}")),
+                false => Err("its schema is not one list of structures".to_owned()),
             }
-            ([2], Seen::Struct) => {
-                close(&mut open, &mut children)?;
-                children = Some(0);
-                Ok(())
-            }
-            ([2, 5], Seen::Int(count)) if count < 0 => Err(format!("a group has {count} columns")),
-            ([2, 5], Seen::Int(count)) => {
-                children = Some(count);
-                Ok(())
-            }
-            _ => Ok(()),
         }
+        ([2], Seen::Struct) => {
+            close(&mut open, &mut children)?;
+            children = Some(0);
+            Ok(())
+        }
+        ([2, 5], Seen::Int(count)) if count < 0 => Err(format!("a group has {count} columns")),
+        ([2, 5], Seen::Int(count)) => {
+            children = Some(count);
+            Ok(())
+        }
+        _ => Ok(()),
     })?;
     match elements {
         0 => Err(FormatError::corrupt("the footer", "it has no schema")),

@@ -27,7 +27,9 @@ pub enum LedgerError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// A record cannot be read.
-    #[error("the record {name} cannot be read ({why}); it was written by another version or damaged: `forget` it, or restore it")]
+    #[error(
+        "the record {name} cannot be read ({why}); it was written by another version or damaged: `forget` it, or restore it"
+    )]
     Unreadable {
         /// The record.
         name: String,
@@ -94,7 +96,10 @@ impl Ledger {
         loop {
             match self.look(state)? {
                 Some(Verdict::VoidSeal(generation)) => {
-                    self.void(&records::seal_void_name(state.step.id, &state.digests.0, generation), "made from a seal that no longer counts")?;
+                    self.void(
+                        &records::seal_void_name(state.step.id, &state.digests.0, generation),
+                        "made from a seal that no longer counts",
+                    )?;
                 }
                 Some(Verdict::Seal(seal)) => {
                     // Another `advance` may have been first: whoever wrote it, ask again and read what counts.

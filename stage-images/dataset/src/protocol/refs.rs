@@ -34,7 +34,8 @@ impl Ledger {
         let folder = format!("_refs/{uid}/");
         let mut highest: Option<(u32, String)> = None;
         for name in self.store().list_names(&folder)? {
-            let generation = name.strip_prefix(&folder).and_then(|n| n.strip_suffix(".json")).and_then(|g| g.parse().ok());
+            let generation =
+                name.strip_prefix(&folder).and_then(|n| n.strip_suffix(".json")).and_then(|g| g.parse().ok());
             if let Some(generation) = generation
                 && highest.as_ref().is_none_or(|(g, _)| *g < generation)
             {

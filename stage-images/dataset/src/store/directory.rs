@@ -47,19 +47,11 @@ impl DirectoryStore {
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let root = root.into();
         let object = root.display().to_string();
-        let metadata =
-            fs::metadata(&root).map_err(|error| StoreError::from_io("open", &object, error))?;
+        let metadata = fs::metadata(&root).map_err(|error| StoreError::from_io("open", &object, error))?;
         if metadata.is_dir() {
-            Ok(Self {
-                root,
-                folders: Folders::default(),
-            })
+            Ok(Self { root, folders: Folders::default() })
         } else {
-            Err(StoreError::Misconfigured(Failure::new(
-                "open",
-                object,
-                "it is a file; name a folder",
-            )))
+            Err(StoreError::Misconfigured(Failure::new("open", object, "it is a file; name a folder")))
         }
     }
 
@@ -67,11 +59,9 @@ impl DirectoryStore {
     pub fn create(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let root = root.into();
         match fs::create_dir_all(&root) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(StoreError::from_io(
-                "create",
-                root.display().to_string(),
-                error,
-            )),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                Err(StoreError::from_io("create", root.display().to_string(), error))
+            }
             _ => Self::open(root),
         }
     }
@@ -82,22 +72,13 @@ impl DirectoryStore {
     }
 
     /// Keeps the operation and the object with an error of the file system.
-    fn failed<'a>(
-        &'a self,
-        operation: &'static str,
-        name: &'a str,
-    ) -> impl FnOnce(io::Error) -> StoreError + use<'a> {
+    fn failed<'a>(&'a self, operation: &'static str, name: &'a str) -> impl FnOnce(io::Error) -> StoreError + use<'a> {
         move |error| StoreError::from_io(operation, at(self, name), error)
     }
 
     /// Opens an object, or `None` where there is none. A folder is no object.
-    fn open_object(
-        &self,
-        operation: &'static str,
-        name: &str,
-    ) -> Result<Option<(File, u64)>, StoreError> {
-        let opened = File::open(self.path(name)?)
-            .and_then(|file| file.metadata().map(|metadata| (file, metadata)));
+    fn open_object(&self, operation: &'static str, name: &str) -> Result<Option<(File, u64)>, StoreError> {
+        let opened = File::open(self.path(name)?).and_then(|file| file.metadata().map(|metadata| (file, metadata)));
         match opened {
             Ok((file, metadata)) if metadata.is_file() => Ok(Some((file, metadata.len()))),
             Ok(_) => Ok(None),
@@ -123,11 +104,7 @@ impl DirectoryStore {
     }
 
     /// Writes, syncs and names a file; `fill` gives its content.
-    fn replace<T>(
-        &self,
-        path: &Path,
-        fill: impl FnOnce(&mut File) -> io::Result<T>,
-    ) -> io::Result<T> {
+    fn replace<T>(&self, path: &Path, fill: impl FnOnce(&mut File) -> io::Result<T>) -> io::Result<T> {
         let mut temporary = self.temporary(path)?;
         let filled = fill(&mut temporary.file)?;
         temporary.file.sync_all()?;
@@ -161,11 +138,7 @@ impl DirectoryStore {
             }
             let kind = entry.file_type().map_err(self.failed("list", base))?;
             // With its slash a folder sorts among the files as the names below it do.
-            let name = if kind.is_dir() {
-                format!("{base}{segment}/")
-            } else {
-                format!("{base}{segment}")
-            };
+            let name = if kind.is_dir() { format!("{base}{segment}/") } else { format!("{base}{segment}") };
             if name.starts_with(prefix) || (kind.is_dir() && prefix.starts_with(&name)) {
                 names.push(name);
             }
@@ -193,16 +166,14 @@ impl DirectoryStore {
 
 impl Store for DirectoryStore {
     fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
-        self.replace(&self.path(name)?, |file| file.write_all(bytes))
-            .map_err(self.failed("put", name))
+        self.replace(&self.path(name)?, |file| file.write_all(bytes)).map_err(self.failed("put", name))
     }
 
     fn put_file(&self, name: &str, file: &Path) -> Result<u64, StoreError> {
         let path = self.path(name)?;
-        let mut source = File::open(file)
-            .map_err(|error| StoreError::from_io("read", file.display().to_string(), error))?;
-        self.replace(&path, |target| io::copy(&mut source, target))
-            .map_err(self.failed("put", name))
+        let mut source =
+            File::open(file).map_err(|error| StoreError::from_io("read", file.display().to_string(), error))?;
+        self.replace(&path, |target| io::copy(&mut source, target)).map_err(self.failed("put", name))
     }
 
     fn put_new(&self, name: &str, bytes: &[u8]) -> Result<PutNew, StoreError> {
@@ -231,15 +202,10 @@ impl Store for DirectoryStore {
             return Ok(None);
         };
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)
-            .map_err(self.failed("get", name))?;
+        file.read_to_end(&mut bytes).map_err(self.failed("get", name))?;
         if bytes.len() as u64 != size {
             let reason = format!("{size} bytes were announced, {} came", bytes.len());
-            return Err(StoreError::Broken(Failure::new(
-                "get",
-                at(self, name),
-                reason,
-            )));
+            return Err(StoreError::Broken(Failure::new("get", at(self, name), reason)));
         }
         Ok(Some(bytes))
     }
@@ -250,26 +216,14 @@ impl Store for DirectoryStore {
             return Ok(Vec::new());
         }
         let Some((mut file, size)) = self.open_object("get_range", name)? else {
-            return Err(StoreError::Missing(Failure::new(
-                "get_range",
-                at(self, name),
-                "it is not there",
-            )));
+            return Err(StoreError::Missing(Failure::new("get_range", at(self, name), "it is not there")));
         };
         if range.end > size {
-            let reason = format!(
-                "bytes {}..{} were asked for, it has {size}",
-                range.start, range.end
-            );
-            return Err(StoreError::Broken(Failure::new(
-                "get_range",
-                at(self, name),
-                reason,
-            )));
+            let reason = format!("bytes {}..{} were asked for, it has {size}", range.start, range.end);
+            return Err(StoreError::Broken(Failure::new("get_range", at(self, name), reason)));
         }
         let mut read = || {
-            let length =
-                usize::try_from(range.end - range.start).map_err(|_| io::ErrorKind::OutOfMemory)?;
+            let length = usize::try_from(range.end - range.start).map_err(|_| io::ErrorKind::OutOfMemory)?;
             file.seek(SeekFrom::Start(range.start))?;
             let mut bytes = vec![0; length];
             file.read_exact(&mut bytes)?;
@@ -286,11 +240,7 @@ impl Store for DirectoryStore {
         }
     }
 
-    fn list(
-        &self,
-        prefix: &str,
-        visit: &mut dyn FnMut(Entry) -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
+    fn list(&self, prefix: &str, visit: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<(), StoreError> {
         check_prefix(prefix)?;
         let base = prefix.rfind('/').map_or("", |slash| &prefix[..=slash]);
         self.walk(base, prefix, visit).map(|_| ())
@@ -300,8 +250,7 @@ impl Store for DirectoryStore {
         let path = self.path(name)?;
         match fs::remove_file(&path) {
             // Durable too: an object that comes back after a power cut would be one that nothing knows of.
-            Ok(()) => sync_folder(path.parent().unwrap_or(&self.root))
-                .map_err(self.failed("delete", name)),
+            Ok(()) => sync_folder(path.parent().unwrap_or(&self.root)).map_err(self.failed("delete", name)),
             Err(error) if absent(&error) || error.kind() == io::ErrorKind::IsADirectory => Ok(()),
             Err(error) => Err(self.failed("delete", name)(error)),
         }
@@ -310,11 +259,7 @@ impl Store for DirectoryStore {
     fn copy(&self, from: &str, to: &str) -> Result<(), StoreError> {
         let (source, target) = (self.path(from)?, self.path(to)?);
         let Some((mut file, _)) = self.open_object("copy", from)? else {
-            return Err(StoreError::Missing(Failure::new(
-                "copy",
-                at(self, from),
-                "it is not there",
-            )));
+            return Err(StoreError::Missing(Failure::new("copy", at(self, from), "it is not there")));
         };
         if from == to {
             return Ok(());
@@ -331,8 +276,7 @@ impl Store for DirectoryStore {
                 return sync_folder(target.parent().unwrap_or(&self.root));
             }
             temporary.kept = true;
-            self.replace(&target, |copy| io::copy(&mut file, copy))
-                .map(|_| ())
+            self.replace(&target, |copy| io::copy(&mut file, copy)).map(|_| ())
         };
         copy().map_err(self.failed("copy", to))
     }
@@ -344,10 +288,7 @@ impl Store for DirectoryStore {
 
 /// True if there is no object at a path: nothing there, or a file where a folder would have to be.
 fn absent(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-    )
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// Makes a temporary file that no other thread or process has; leftovers of dead ones are stepped over.
@@ -358,11 +299,7 @@ fn create_temporary(folder: &Path) -> io::Result<Temporary> {
         let path = folder.join(format!("{TEMPORARY}{}-{number}", std::process::id()));
         match File::options().write(true).create_new(true).open(&path) {
             Ok(file) => {
-                return Ok(Temporary {
-                    path,
-                    file,
-                    kept: false,
-                });
+                return Ok(Temporary { path, file, kept: false });
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),

@@ -48,12 +48,7 @@ impl Folders {
     ///
     /// A folder that another thread or process has just made is synced here too: that one may not have come to it yet.
     pub(super) fn ensure(&self, root: &Path, folder: &Path) -> io::Result<()> {
-        if self
-            .known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(folder)
-        {
+        if self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(folder) {
             return Ok(());
         }
         if folder != root
@@ -93,11 +88,8 @@ mod tests {
     fn a_taken_name_is_never_replaced() {
         for claim in [rename_new, link_new] {
             let folder = tempfile::tempdir().unwrap();
-            let (first, second, name) = (
-                folder.path().join("first"),
-                folder.path().join("second"),
-                folder.path().join("name"),
-            );
+            let (first, second, name) =
+                (folder.path().join("first"), folder.path().join("second"), folder.path().join("name"));
             fs::write(&first, "1").unwrap();
             fs::write(&second, "2").unwrap();
             assert!(claim(&first, &name).unwrap());

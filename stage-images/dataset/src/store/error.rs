@@ -25,17 +25,8 @@ impl fmt::Display for Failure {
 
 impl Failure {
     /// A failure without an error underneath.
-    pub(crate) fn new(
-        operation: &'static str,
-        object: impl Into<String>,
-        reason: impl Into<String>,
-    ) -> Self {
-        Self {
-            operation,
-            object: object.into(),
-            reason: reason.into(),
-            source: None,
-        }
+    pub(crate) fn new(operation: &'static str, object: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { operation, object: object.into(), reason: reason.into(), source: None }
     }
 
     /// A failure that keeps the error underneath; the reason is that error's own text.
@@ -45,12 +36,7 @@ impl Failure {
         source: impl Into<Box<dyn StdError + Send + Sync>>,
     ) -> Self {
         let source = source.into();
-        Self {
-            operation,
-            object: object.into(),
-            reason: source.to_string(),
-            source: Some(source),
-        }
+        Self { operation, object: object.into(), reason: source.to_string(), source: Some(source) }
     }
 }
 
@@ -111,21 +97,15 @@ impl StoreError {
     }
 
     /// Sorts an error of the file system.
-    pub(crate) fn from_io(
-        operation: &'static str,
-        object: impl Into<String>,
-        error: io::Error,
-    ) -> Self {
+    pub(crate) fn from_io(operation: &'static str, object: impl Into<String>, error: io::Error) -> Self {
         let kind = error.kind();
         let failure = Failure::caused(operation, object, error);
         match kind {
             io::ErrorKind::NotFound => Self::Missing(failure),
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                Self::Denied(failure)
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::Denied(failure),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+                Self::Full(failure)
             }
-            io::ErrorKind::StorageFull
-            | io::ErrorKind::QuotaExceeded
-            | io::ErrorKind::FileTooLarge => Self::Full(failure),
             io::ErrorKind::Interrupted
             | io::ErrorKind::TimedOut
             | io::ErrorKind::ResourceBusy
@@ -146,9 +126,6 @@ impl StoreError {
 
 impl Failure {
     fn os_code(&self) -> Option<i32> {
-        self.source
-            .as_deref()?
-            .downcast_ref::<io::Error>()?
-            .raw_os_error()
+        self.source.as_deref()?.downcast_ref::<io::Error>()?.raw_os_error()
     }
 }

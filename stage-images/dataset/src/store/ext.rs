@@ -28,9 +28,7 @@ pub enum Settled {
 pub trait StoreExt: Store {
     /// The whole object; one that is not there is [`StoreError::Missing`].
     fn get_required(&self, name: &str) -> Result<Vec<u8>, StoreError> {
-        self.get(name)?.ok_or_else(|| {
-            StoreError::Missing(Failure::new("get", at(self, name), "it is not there"))
-        })
+        self.get(name)?.ok_or_else(|| StoreError::Missing(Failure::new("get", at(self, name), "it is not there")))
     }
 
     /// A conditional put that reads back what it cannot know: after `Exists` or `Unknown` the bytes at the name decide,
@@ -47,14 +45,8 @@ pub trait StoreExt: Store {
                 None => std::thread::sleep(FIRST_PAUSE * (1 << attempt)),
             }
         }
-        let reason = format!(
-            "{SETTLE_TRIES} conditional puts in a row neither succeeded nor left an object to read"
-        );
-        Err(StoreError::Unavailable(Failure::new(
-            "put_new",
-            at(self, name),
-            reason,
-        )))
+        let reason = format!("{SETTLE_TRIES} conditional puts in a row neither succeeded nor left an object to read");
+        Err(StoreError::Unavailable(Failure::new("put_new", at(self, name), reason)))
     }
 
     /// The object read as JSON, or `None` where there is none. JSON of another shape is [`StoreError::Broken`].
@@ -64,11 +56,7 @@ pub trait StoreExt: Store {
         };
         match serde_json::from_slice(&bytes) {
             Ok(value) => Ok(Some(value)),
-            Err(error) => Err(StoreError::Broken(Failure::caused(
-                "read",
-                at(self, name),
-                error,
-            ))),
+            Err(error) => Err(StoreError::Broken(Failure::caused("read", at(self, name), error))),
         }
     }
 
@@ -88,9 +76,5 @@ impl<S: Store + ?Sized> StoreExt for S {}
 /// An object with its store, for messages.
 pub(super) fn at<S: Store + ?Sized>(store: &S, name: &str) -> String {
     let root = store.describe();
-    if name.is_empty() {
-        root
-    } else {
-        format!("{}/{name}", root.trim_end_matches('/'))
-    }
+    if name.is_empty() { root } else { format!("{}/{name}", root.trim_end_matches('/')) }
 }

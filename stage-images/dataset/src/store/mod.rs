@@ -81,11 +81,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// Visits the objects whose names start with `prefix` (which may end inside a segment), in the byte order of their
     /// names, until there are no more or `visit` breaks. The listing is never held whole: a bucket is read by pages, a
     /// folder tree one folder at a time.
-    fn list(
-        &self,
-        prefix: &str,
-        visit: &mut dyn FnMut(Entry) -> ControlFlow<()>,
-    ) -> Result<(), StoreError>;
+    fn list(&self, prefix: &str, visit: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<(), StoreError>;
 
     /// Removes an object; one that is not there is no error.
     fn delete(&self, name: &str) -> Result<(), StoreError>;

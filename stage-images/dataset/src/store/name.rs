@@ -23,11 +23,7 @@ pub fn check_name(name: &str) -> Result<(), StoreError> {
 /// Checks the prefix of a listing: as a name, but it may be empty, end with `/` or stop inside a segment.
 pub fn check_prefix(prefix: &str) -> Result<(), StoreError> {
     let name = prefix.strip_suffix('/').unwrap_or(prefix);
-    if prefix.is_empty() {
-        Ok(())
-    } else {
-        check_name(name)
-    }
+    if prefix.is_empty() { Ok(()) } else { check_name(name) }
 }
 
 /// What is wrong with a name, if anything.
@@ -44,9 +40,7 @@ pub(super) fn fault(name: &str) -> Option<&'static str> {
     name.split('/').find_map(|segment| match segment {
         "" => Some("a name must not start or end with '/' nor hold '//'"),
         "." | ".." => Some("a name must not hold '.' or '..' as a segment"),
-        _ if segment.len() > MAX_SEGMENT => {
-            Some("a segment of a name must not be longer than 255 bytes")
-        }
+        _ if segment.len() > MAX_SEGMENT => Some("a segment of a name must not be longer than 255 bytes"),
         _ if segment.starts_with(TEMPORARY) => {
             Some("segments that start with '.realsyn-tmp-' are for unfinished files")
         }
@@ -65,15 +59,7 @@ mod tests {
     #[test]
     fn good_names_pass() {
         let longest = ["s".repeat(255), "t".repeat(255), "u".repeat(255)].join("/");
-        for name in [
-            "a",
-            "a/b",
-            "a b/ü.parquet",
-            "..a/b..",
-            ".hidden/x",
-            "a/0",
-            longest.as_str(),
-        ] {
+        for name in ["a", "a/b", "a b/ü.parquet", "..a/b..", ".hidden/x", "a/0", longest.as_str()] {
             check_name(name).unwrap_or_else(|error| panic!("{name}: {error}"));
         }
         for prefix in ["", "a", "a/", "a/b"] {
@@ -84,14 +70,7 @@ mod tests {
     #[test]
     fn bad_names_are_refused_with_the_rule_they_break() {
         let segment = "s".repeat(256);
-        let long = [
-            "s".repeat(200),
-            "t".repeat(200),
-            "u".repeat(200),
-            "v".repeat(200),
-            "w".repeat(200),
-        ]
-        .join("/");
+        let long = ["s".repeat(200), "t".repeat(200), "u".repeat(200), "v".repeat(200), "w".repeat(200)].join("/");
         let cases = [
             ("", "empty"),
             ("/a", "start or end"),
@@ -108,10 +87,7 @@ mod tests {
         ];
         for (name, rule) in cases {
             let error = check_name(name).expect_err(name);
-            assert!(
-                matches!(error, StoreError::Misconfigured(_)),
-                "{name:?}: {error:?}"
-            );
+            assert!(matches!(error, StoreError::Misconfigured(_)), "{name:?}: {error:?}");
             assert!(error.to_string().contains(rule), "{name:?}: {error}");
         }
         for prefix in ["/", "//", "a//", "../", "a/.."] {

@@ -53,8 +53,7 @@ pub struct StoreOptions {
 
 /// Opens a path, `file:///path` or `s3://bucket/prefix`. Nothing is sent to an S3 service yet.
 pub fn open(uri: &str, options: &StoreOptions) -> Result<Arc<dyn Store>, StoreError> {
-    let wrong =
-        |reason: &str| StoreError::Misconfigured(Failure::new("open", format!("{uri:?}"), reason));
+    let wrong = |reason: &str| StoreError::Misconfigured(Failure::new("open", format!("{uri:?}"), reason));
     match uri.split_once("://") {
         Some(("s3", rest)) => {
             let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
@@ -69,25 +68,15 @@ pub fn open(uri: &str, options: &StoreOptions) -> Result<Arc<dyn Store>, StoreEr
         }
         Some(("file", path)) => match percent::decode(path).filter(|path| path.starts_with('/')) {
             Some(path) => open_folder(path.into(), options),
-            None => Err(wrong(
-                "a file address needs an absolute, percent-encoded path: file:///path",
-            )),
+            None => Err(wrong("a file address needs an absolute, percent-encoded path: file:///path")),
         },
-        Some((scheme, _)) => Err(wrong(&format!(
-            "{scheme}:// is not supported; give a path, file:/// or s3://"
-        ))),
-        None if uri.is_empty() => Err(wrong(
-            "the address is empty; give a path, file:/// or s3://",
-        )),
+        Some((scheme, _)) => Err(wrong(&format!("{scheme}:// is not supported; give a path, file:/// or s3://"))),
+        None if uri.is_empty() => Err(wrong("the address is empty; give a path, file:/// or s3://")),
         None => open_folder(uri.into(), options),
     }
 }
 
 fn open_folder(root: PathBuf, options: &StoreOptions) -> Result<Arc<dyn Store>, StoreError> {
-    let store = if options.create {
-        DirectoryStore::create(root)?
-    } else {
-        DirectoryStore::open(root)?
-    };
+    let store = if options.create { DirectoryStore::create(root)? } else { DirectoryStore::open(root)? };
     Ok(Arc::new(store))
 }

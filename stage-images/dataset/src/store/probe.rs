@@ -41,22 +41,12 @@ fn probe(store: &dyn Store, name: &str) -> Result<(), StoreError> {
         }
     }
     let reason = format!("{PROBE_TRIES} conditional puts in a row got no clear answer");
-    Err(StoreError::Unavailable(Failure::new(
-        "probe",
-        at(store, name),
-        reason,
-    )))
+    Err(StoreError::Unavailable(Failure::new("probe", at(store, name), reason)))
 }
 
 /// A name part that no other probe has: builds may start at the same moment on one store.
 fn nonce() -> String {
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    let seed = format!(
-        "{} {:?} {since_epoch:?}",
-        std::process::id(),
-        std::thread::current().id()
-    );
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seed = format!("{} {:?} {since_epoch:?}", std::process::id(), std::thread::current().id());
     blake3::hash(seed.as_bytes()).to_hex()[..32].to_owned()
 }

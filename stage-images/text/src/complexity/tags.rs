@@ -54,12 +54,7 @@ pub(super) fn tag(sentence: &str) -> Vec<Word<'_>> {
     let owned: Vec<String> = tokens.iter().map(|t| t.replace('’', "'")).collect();
     let tags = TAGGER.tag_sentence(&owned);
     let tagged = tokens.into_iter().zip(tags).enumerate();
-    let mut words: Vec<_> = tagged
-        .map(|(i, (text, known))| Word {
-            text,
-            tag: judge(text, known, i == 0),
-        })
-        .collect();
+    let mut words: Vec<_> = tagged.map(|(i, (text, known))| Word { text, tag: judge(text, known, i == 0) }).collect();
     if !words.iter().any(|w| w.tag == Tag::Verb || w.tag == Tag::Be) {
         find_verb(&mut words);
     }
@@ -73,8 +68,7 @@ fn find_verb(words: &mut [Word]) {
     let is_verb = |w: &[Word]| {
         let (subject, verb, object) = (&w[0], &w[1], &w[2]);
         let lower = verb.text.starts_with(char::is_lowercase);
-        let phrase_starts =
-            matches!(object.tag, Tag::Determiner | Tag::Number) || is_possessive(object.text);
+        let phrase_starts = matches!(object.tag, Tag::Determiner | Tag::Number) || is_possessive(object.text);
         let phrase_goes_on = object.tag == Tag::Adjective || object.tag.is_noun();
         subject.tag.is_noun()
             && verb.tag.is_noun()
@@ -87,10 +81,7 @@ fn find_verb(words: &mut [Word]) {
 }
 
 fn is_possessive(text: &str) -> bool {
-    matches!(
-        text,
-        "my" | "your" | "his" | "her" | "its" | "our" | "their"
-    )
+    matches!(text, "my" | "your" | "his" | "her" | "its" | "our" | "their")
 }
 
 /// Words keep their apostrophes and hyphens; every other mark is a token of its own.
@@ -99,11 +90,7 @@ fn tokens(sentence: &str) -> Vec<&str> {
     for chunk in sentence.split_whitespace() {
         let mut rest = chunk;
         while let Some(first) = rest.chars().next() {
-            let length = if first.is_alphanumeric() {
-                word_length(rest)
-            } else {
-                first.len_utf8()
-            };
+            let length = if first.is_alphanumeric() { word_length(rest) } else { first.len_utf8() };
             let (token, after) = rest.split_at(length);
             tokens.push(token);
             rest = after;
@@ -115,8 +102,7 @@ fn tokens(sentence: &str) -> Vec<&str> {
 fn word_length(text: &str) -> usize {
     let mut chars = text.char_indices().peekable();
     while let Some((i, c)) = chars.next() {
-        let inner = matches!(c, '\'' | '’' | '-' | '.' | ',')
-            && chars.peek().is_some_and(|(_, n)| n.is_alphanumeric());
+        let inner = matches!(c, '\'' | '’' | '-' | '.' | ',') && chars.peek().is_some_and(|(_, n)| n.is_alphanumeric());
         if !c.is_alphanumeric() && !unicode_normalization::char::is_combining_mark(c) && !inner {
             return i;
         }
@@ -125,8 +111,8 @@ fn word_length(text: &str) -> usize {
 }
 
 const BE: &[&str] = &[
-    "be", "am", "is", "are", "was", "were", "been", "being", "isn't", "aren't", "wasn't",
-    "weren't", "it's", "that's", "there's", "he's", "she's", "i'm", "you're", "we're", "they're",
+    "be", "am", "is", "are", "was", "were", "been", "being", "isn't", "aren't", "wasn't", "weren't", "it's", "that's",
+    "there's", "he's", "she's", "i'm", "you're", "we're", "they're",
 ];
 
 fn judge(text: &str, known: Option<UPOS>, first: bool) -> Tag {
@@ -157,17 +143,9 @@ fn judge(text: &str, known: Option<UPOS>, first: bool) -> Tag {
 
 /// A word that the tagger does not know, by its form.
 fn guess(text: &str, lower: &str, first: bool) -> Tag {
-    let ends = |suffixes: &[&str]| {
-        suffixes
-            .iter()
-            .any(|s| lower.len() > s.len() + 2 && lower.ends_with(s))
-    };
+    let ends = |suffixes: &[&str]| suffixes.iter().any(|s| lower.len() > s.len() + 2 && lower.ends_with(s));
     if !text.starts_with(char::is_alphanumeric) {
-        if matches!(text, "." | ";" | ":" | "?" | "!") {
-            Tag::Stop
-        } else {
-            Tag::Other
-        }
+        if matches!(text, "." | ";" | ":" | "?" | "!") { Tag::Stop } else { Tag::Other }
     } else if text.starts_with(char::is_numeric) {
         Tag::Number
     } else if !first && text.starts_with(char::is_uppercase) {
@@ -176,9 +154,7 @@ fn guess(text: &str, lower: &str, first: bool) -> Tag {
         Tag::Adverb
     } else if ends(&["ing", "ed", "ize", "ise", "ify"]) {
         Tag::Verb
-    } else if ends(&[
-        "ous", "ful", "ive", "able", "ible", "ic", "less", "ish", "al", "ary",
-    ]) {
+    } else if ends(&["ous", "ful", "ive", "able", "ible", "ic", "less", "ish", "al", "ary"]) {
         Tag::Adjective
     } else {
         Tag::Noun

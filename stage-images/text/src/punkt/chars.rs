@@ -27,40 +27,18 @@ pub(super) fn is_ascii_space(b: u8) -> bool {
 }
 
 fn is_curly_quote(c: char) -> bool {
-    matches!(
-        c,
-        '\u{2018}' | '\u{2019}' | '\u{201c}' | '\u{201d}' | '«' | '»'
-    )
+    matches!(c, '\u{2018}' | '\u{2019}' | '\u{201c}' | '\u{201d}' | '«' | '»')
 }
 
 /// Punctuation that can't stand inside a word.
 pub(super) fn ends_word(c: char, compat: PunktCompat) -> bool {
-    matches!(
-        c,
-        ')' | '"' | ';' | '}' | ']' | '*' | ':' | '@' | '\'' | '(' | '{' | '[' | '?' | '!'
-    ) || (compat == PunktCompat::V3_10 && is_curly_quote(c))
+    matches!(c, ')' | '"' | ';' | '}' | ']' | '*' | ':' | '@' | '\'' | '(' | '{' | '[' | '?' | '!')
+        || (compat == PunktCompat::V3_10 && is_curly_quote(c))
 }
 
 /// Punctuation that can't start a word.
 pub(super) fn starts_no_word(c: char) -> bool {
-    matches!(
-        c,
-        '(' | '"'
-            | '`'
-            | '{'
-            | '['
-            | ':'
-            | ';'
-            | '&'
-            | '#'
-            | '*'
-            | '@'
-            | ')'
-            | '}'
-            | ']'
-            | '-'
-            | ','
-    )
+    matches!(c, '(' | '"' | '`' | '{' | '[' | ':' | ';' | '&' | '#' | '*' | '@' | ')' | '}' | ']' | '-' | ',')
 }
 
 /// Punctuation that closes a sentence after its mark.
@@ -71,11 +49,7 @@ pub(super) fn closes(c: char, compat: PunktCompat) -> bool {
 /// `\d`: decimal digits of any script.
 pub(super) fn is_digit(c: char) -> bool {
     static DIGIT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^\d$").expect("a valid pattern"));
-    if c.is_ascii() {
-        c.is_ascii_digit()
-    } else {
-        c.is_numeric() && DIGIT.is_match(c.encode_utf8(&mut [0; 4]))
-    }
+    if c.is_ascii() { c.is_ascii_digit() } else { c.is_numeric() && DIGIT.is_match(c.encode_utf8(&mut [0; 4])) }
 }
 
 /// `[^\W\d]`. In 3.9: letters, numbers that are no digits, and the underscore. In 3.10: whatever is alphabetic by Unicode

@@ -19,12 +19,8 @@ struct Token<'a> {
 
 /// True if a token before the last one ends a sentence.
 pub(super) fn contains_break(parameters: &Parameters, compat: PunktCompat, context: &str) -> bool {
-    let lines = context
-        .split('\n')
-        .filter(|line| !line.chars().all(is_stripped));
-    let mut tokens = lines
-        .flat_map(|line| Tokens { rest: line, compat })
-        .map(|t| Token::new(parameters, t));
+    let lines = context.split('\n').filter(|line| !line.chars().all(is_stripped));
+    let mut tokens = lines.flat_map(|line| Tokens { rest: line, compat }).map(|t| Token::new(parameters, t));
     let Some(mut current) = tokens.next() else {
         return false;
     };
@@ -41,13 +37,8 @@ impl<'a> Token<'a> {
     /// First pass: judges by the token alone.
     fn new(parameters: &Parameters, text: &'a str) -> Self {
         let lower = lower(text);
-        let mut token = Self {
-            text,
-            kind: Cow::Borrowed(NUMBER),
-            ends_sentence: false,
-            abbreviation: false,
-            ellipsis: false,
-        };
+        let mut token =
+            Self { text, kind: Cow::Borrowed(NUMBER), ends_sentence: false, abbreviation: false, ellipsis: false };
         if matches!(text, "." | "?" | "!") {
             token.ends_sentence = true;
         } else if text.len() > 1 && text.bytes().all(|b| b == b'.') {
@@ -56,8 +47,7 @@ impl<'a> Token<'a> {
             && !stem.ends_with('.')
         {
             let after_hyphen = stem.rsplit('-').next().unwrap_or(stem);
-            token.abbreviation =
-                parameters.is_abbreviation(stem) || parameters.is_abbreviation(after_hyphen);
+            token.abbreviation = parameters.is_abbreviation(stem) || parameters.is_abbreviation(after_hyphen);
             token.ends_sentence = !token.abbreviation;
         }
         if !is_number(&lower) {
@@ -75,11 +65,7 @@ impl<'a> Token<'a> {
 
     /// The type without the full stop that ends a sentence; an abbreviation's own stop stays.
     fn kind_in_sentence(&self) -> &str {
-        if self.ends_sentence {
-            self.kind_without_stop()
-        } else {
-            &self.kind
-        }
+        if self.ends_sentence { self.kind_without_stop() } else { &self.kind }
     }
 
     fn is_initial(&self, compat: PunktCompat) -> bool {
@@ -93,12 +79,7 @@ impl<'a> Token<'a> {
 }
 
 /// Second pass: judges `token` by the one after it.
-fn ends_sentence(
-    parameters: &Parameters,
-    compat: PunktCompat,
-    token: &Token,
-    next: &Token,
-) -> bool {
+fn ends_sentence(parameters: &Parameters, compat: PunktCompat, token: &Token, next: &Token) -> bool {
     if !token.text.ends_with('.') {
         return token.ends_sentence;
     }
@@ -144,10 +125,7 @@ fn starts_sentence(word: &Token, capital: bool, orthography: u8) -> Option<bool>
 }
 
 fn lower(text: &str) -> Cow<'_, str> {
-    if text
-        .bytes()
-        .all(|b| b.is_ascii() && !b.is_ascii_uppercase())
-    {
+    if text.bytes().all(|b| b.is_ascii() && !b.is_ascii_uppercase()) {
         Cow::Borrowed(text)
     } else {
         Cow::Owned(text.to_lowercase())
@@ -158,10 +136,7 @@ fn lower(text: &str) -> Cow<'_, str> {
 fn is_number(text: &str) -> bool {
     let text = text.strip_prefix('-').unwrap_or(text);
     let text = text.strip_prefix(['.', ',']).unwrap_or(text);
-    text.starts_with(is_digit)
-        && text
-            .chars()
-            .all(|c| is_digit(c) || matches!(c, ',' | '.' | '-'))
+    text.starts_with(is_digit) && text.chars().all(|c| is_digit(c) || matches!(c, ',' | '.' | '-'))
 }
 
 /// Splits a line into words and punctuation. A word keeps its full stops, and loses a comma at its end.
@@ -191,10 +166,7 @@ impl Tokens<'_> {
     fn word_length(&self) -> usize {
         let mut indices = self.rest.char_indices();
         indices.next();
-        indices
-            .map(|(i, _)| i)
-            .find(|&i| self.word_ends(i))
-            .unwrap_or(self.rest.len())
+        indices.map(|(i, _)| i).find(|&i| self.word_ends(i)).unwrap_or(self.rest.len())
     }
 
     fn word_ends(&self, at: usize) -> bool {
@@ -206,9 +178,7 @@ impl Tokens<'_> {
         let Some(first) = rest.chars().next() else {
             return true;
         };
-        is_space(first, self.compat)
-            || ends_word(first, self.compat)
-            || self.starts_multi_char_mark(rest)
+        is_space(first, self.compat) || ends_word(first, self.compat) || self.starts_multi_char_mark(rest)
     }
 
     fn starts_multi_char_mark(&self, text: &str) -> bool {
@@ -247,9 +217,6 @@ impl Tokens<'_> {
     fn space_and_stop(&self, text: &str) -> Option<usize> {
         let mut chars = text.chars();
         let space = chars.next().filter(|&c| is_space(c, self.compat))?;
-        chars
-            .as_str()
-            .starts_with('.')
-            .then(|| space.len_utf8() + 1)
+        chars.as_str().starts_with('.').then(|| space.len_utf8() + 1)
     }
 }

@@ -43,10 +43,7 @@ struct Candidate {
 impl Punkt {
     /// The English model that NLTK ships as `punkt_tab/english`.
     pub fn english(compat: PunktCompat) -> Self {
-        Self {
-            parameters: Parameters::english(),
-            compat,
-        }
+        Self { parameters: Parameters::english(), compat }
     }
 
     /// Cuts `text` into sentences, in order. Each is a slice of `text`; white space between sentences belongs to none,
@@ -71,11 +68,7 @@ impl Punkt {
         // Of several candidates within one word ("acting!!!") only the last is judged, with the whole word as context.
         let mut previous: Option<Candidate> = None;
         let (mut word_start, mut word_end) = (0, 0);
-        for (mark, _) in text
-            .bytes()
-            .enumerate()
-            .filter(|(_, b)| matches!(b, b'.' | b'?' | b'!'))
-        {
+        for (mark, _) in text.bytes().enumerate().filter(|(_, b)| matches!(b, b'.' | b'?' | b'!')) {
             let Some((context_end, next)) = self.follows(text, mark + 1) else {
                 continue;
             };
@@ -90,12 +83,7 @@ impl Punkt {
             {
                 decide(&p);
             }
-            previous = Some(Candidate {
-                word,
-                mark,
-                context_end,
-                next,
-            });
+            previous = Some(Candidate { word, mark, context_end, next });
             (word_start, word_end) = (word, mark);
         }
         if let Some(p) = previous {
@@ -135,9 +123,7 @@ impl Punkt {
                 let next = &text[next_start..next_end];
                 let rest = next.trim_start_matches(|c| chars::closes(c, self.compat));
                 let closing = next.len() - rest.len();
-                if closing > 0
-                    && (rest.is_empty() || rest.starts_with(space) || rest.starts_with("--"))
-                {
+                if closing > 0 && (rest.is_empty() || rest.starts_with(space) || rest.starts_with("--")) {
                     sentence = &text[start..next_start + closing];
                     moved = closing + rest.len() - rest.trim_start_matches(space).len();
                 }

@@ -41,17 +41,13 @@ impl Parameters {
                     parameters.abbreviations.insert(value);
                 }
                 "collocation" => {
-                    parameters
-                        .collocations
-                        .insert(value.split_once('\t').expect("a collocation has two words"));
+                    parameters.collocations.insert(value.split_once('\t').expect("a collocation has two words"));
                 }
                 "starter" => {
                     parameters.starters.insert(value);
                 }
                 flags => {
-                    parameters
-                        .orthography
-                        .insert(value, flags.parse().expect("flags are a number"));
+                    parameters.orthography.insert(value, flags.parse().expect("flags are a number"));
                 }
             }
         }
@@ -89,11 +85,7 @@ mod tests {
         assert_eq!(english.abbreviations.len(), 156);
         assert_eq!(english.collocations.len(), 37);
         assert_eq!(english.starters.len(), 39);
-        assert!(
-            english.orthography.len() > 20_000,
-            "{}",
-            english.orthography.len()
-        );
+        assert!(english.orthography.len() > 20_000, "{}", english.orthography.len());
         assert!(english.is_abbreviation("ph.d") && english.is_abbreviation(". . "));
     }
 }

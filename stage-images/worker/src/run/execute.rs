@@ -62,7 +62,12 @@ pub enum StepEnd {
 /// # Errors
 /// Settings that cannot work, shards that failed more often than `retry` allows, and too many rejected ones: each as a
 /// sentence that names the step.
-pub fn run_step(run: &mut Run, step: &'static Step, how: &Execution, progress: &dyn Progress) -> anyhow::Result<StepEnd> {
+pub fn run_step(
+    run: &mut Run,
+    step: &'static Step,
+    how: &Execution,
+    progress: &dyn Progress,
+) -> anyhow::Result<StepEnd> {
     let limits = execution(&run.build, step.id.stage);
     let mut ran = 0;
     let mut failures = 0;

@@ -133,7 +133,10 @@ impl<'a> Job<'a> {
                 Some(bytes) => bytes.clone(),
                 None => self.fetch_part(&part)?,
             };
-            rows.extend(table::read_table::<T>(bytes, &Limits::default()).map_err(|e| unreadable(from, part.number, role, &e))?);
+            rows.extend(
+                table::read_table::<T>(bytes, &Limits::default())
+                    .map_err(|e| unreadable(from, part.number, role, &e))?,
+            );
         }
         Ok(rows)
     }
@@ -174,7 +177,9 @@ impl<'a> Job<'a> {
         self.read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         if Digest::of_bytes(&bytes) != part.hash {
             let how = "not what was committed";
-            return Err(LedgerError::Gone { step: part.step, number: part.number, what: "a partition".into(), how }.into());
+            return Err(
+                LedgerError::Gone { step: part.step, number: part.number, what: "a partition".into(), how }.into()
+            );
         }
         Ok(bytes.into())
     }

@@ -13,7 +13,9 @@ use realsyn_models::{
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// No folder has the hash.
-    #[error("models.{role}: no folder below {searched} has sha256 {sha256}; fetch the model, or correct the hash. Found: {found}")]
+    #[error(
+        "models.{role}: no folder below {searched} has sha256 {sha256}; fetch the model, or correct the hash. Found: {found}"
+    )]
     NotFound {
         /// Field under `spec.models`.
         role: String,

@@ -30,7 +30,11 @@ impl Source {
         let mut files = Vec::new();
         self.store.list("", &mut |entry| {
             if self.takes(&entry.name) {
-                files.push(SourceFile { version: entry.version.unwrap_or_default(), name: entry.name, bytes: entry.size });
+                files.push(SourceFile {
+                    version: entry.version.unwrap_or_default(),
+                    name: entry.name,
+                    bytes: entry.size,
+                });
             }
             ControlFlow::Continue(())
         })?;
@@ -42,7 +46,9 @@ impl Source {
                 let sizes: Vec<(String, u64)> = files.iter().map(|f| (f.name.clone(), f.bytes)).collect();
                 cut_runs(&sizes, RUN_BYTES).into_iter().map(|run| files[run].to_vec()).collect()
             }
-            Format::Obelics | Format::Mmc4 | Format::Omnicorpus => files.into_iter().map(|f| vec![f]).collect::<Vec<_>>(),
+            Format::Obelics | Format::Mmc4 | Format::Omnicorpus => {
+                files.into_iter().map(|f| vec![f]).collect::<Vec<_>>()
+            }
         };
         Ok(Inventory { shards: shards.into_iter().map(|files| SourceShard { files }).collect() })
     }

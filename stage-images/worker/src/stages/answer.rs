@@ -11,8 +11,23 @@ const WORDS: std::ops::RangeInclusive<usize> = 4..=60;
 
 /// Openings of answers that talk about the task instead of doing it.
 const REFUSALS: &[&str] = &[
-    "i'm sorry", "i am sorry", "sorry", "i cannot", "i can't", "as an ai", "i'm unable", "i am unable", "unfortunately",
-    "the raw text", "the synthetic caption", "raw text:", "synthetic caption:", "tags:", "here is", "here's", "sure",
+    "i'm sorry",
+    "i am sorry",
+    "sorry",
+    "i cannot",
+    "i can't",
+    "as an ai",
+    "i'm unable",
+    "i am unable",
+    "unfortunately",
+    "the raw text",
+    "the synthetic caption",
+    "raw text:",
+    "synthetic caption:",
+    "tags:",
+    "here is",
+    "here's",
+    "sure",
 ];
 
 /// The text to keep, or the reason why there is none.
@@ -87,7 +102,10 @@ mod tests {
         let loops = "the wall is warm and ".repeat(6);
         assert_eq!(ask(&loops, FinishReason::Stop), Err("repetition"));
         assert_eq!(
-            ask("Die kleine Katze schläft auf der warmen Mauer und träumt von den Mäusen im Garten.", FinishReason::Stop),
+            ask(
+                "Die kleine Katze schläft auf der warmen Mauer und träumt von den Mäusen im Garten.",
+                FinishReason::Stop
+            ),
             Err("language")
         );
     }

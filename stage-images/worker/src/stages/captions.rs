@@ -11,9 +11,7 @@ use realsyn_vectors::dot;
 
 use super::answer::judge;
 use super::images::{pictures, views};
-use super::rows::{
-    Captioned, ClusteredImage, Generated, PairScore, Retrieved, TagScore, Tagged, WordCount,
-};
+use super::rows::{Captioned, ClusteredImage, Generated, PairScore, Retrieved, TagScore, Tagged, WordCount};
 use crate::run::{Job, Output, StageError};
 
 /// `caption/caption`: one caption per kept image.
@@ -108,8 +106,7 @@ pub fn generate(job: &Job) -> Result<Output, StageError> {
     let mut answers: HashMap<Id, Result<String, &'static str>> = HashMap::new();
     let mut out = Output::default();
     for (round, prompt) in [Question::prompt as fn(&Question) -> String, Question::second_prompt].iter().enumerate() {
-        let open: Vec<&Question> =
-            questions.iter().filter(|q| !matches!(answers.get(&q.image), Some(Ok(_)))).collect();
+        let open: Vec<&Question> = questions.iter().filter(|q| !matches!(answers.get(&q.image), Some(Ok(_)))).collect();
         let users: Vec<String> = open.iter().map(|q| prompt(q)).collect();
         let prompts: Vec<Prompt> = users.iter().map(|user| Prompt { system: SYSTEM, user }).collect();
         let generated = generator.generate(&prompts).map_err(anyhow::Error::from)?;
@@ -141,11 +138,8 @@ pub fn generate(job: &Job) -> Result<Output, StageError> {
 pub fn pair_score(job: &Job) -> Result<Output, StageError> {
     let images = kept(job)?;
     let (vectors, dim) = job.shard_vectors(ids::HOME, "vectors")?;
-    let texts: HashMap<Id, String> = job
-        .shard::<Generated>(ids::GENERATE, "texts")?
-        .into_iter()
-        .filter_map(|g| Some((g.image, g.text?)))
-        .collect();
+    let texts: HashMap<Id, String> =
+        job.shard::<Generated>(ids::GENERATE, "texts")?.into_iter().filter_map(|g| Some((g.image, g.text?))).collect();
     let with_text: Vec<usize> = (0..images.len()).filter(|&at| texts.contains_key(&images[at])).collect();
     let list: Vec<&str> = with_text.iter().map(|&at| texts[&images[at]].as_str()).collect();
     let encoded = job.run.models.text_encoder()?.encode(&list).map_err(anyhow::Error::from)?;

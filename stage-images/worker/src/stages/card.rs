@@ -9,7 +9,9 @@ use crate::run::{ReleaseRun, Run};
 
 /// The card as Markdown with the front matter that dataset hubs read.
 pub fn text(run: &Run, release: &ReleaseRun, manifest: &ReleaseManifest) -> String {
-    let mut card = String::from("---\ntask_categories:\n- image-to-text\n- zero-shot-image-classification\nlanguage:\n- en\n---\n\n");
+    let mut card = String::from(
+        "---\ntask_categories:\n- image-to-text\n- zero-shot-image-classification\nlanguage:\n- en\n---\n\n",
+    );
     _ = writeln!(card, "# {}\n", release.name);
     _ = writeln!(
         card,
@@ -18,9 +20,16 @@ pub fn text(run: &Run, release: &ReleaseRun, manifest: &ReleaseManifest) -> Stri
         manifest.pairs, manifest.texts
     );
     _ = writeln!(card, "- digest: `{}`\n- files: {} ({} bytes)", manifest.digest, manifest.files.len(), manifest.bytes);
-    _ = writeln!(card, "- source: {}, {} files\n", run.build.source.format.name(), run.inventory.shards.iter().map(|s| s.files.len()).sum::<usize>());
+    _ = writeln!(
+        card,
+        "- source: {}, {} files\n",
+        run.build.source.format.name(),
+        run.inventory.shards.iter().map(|s| s.files.len()).sum::<usize>()
+    );
     card.push_str("## Layout\n\n`NNNNN.tar` are WebDataset shards: `KEY.jpg`, `KEY.txt` (the first realistic text) and `KEY.json`. ");
-    card.push_str("`NNNNN.parquet` hold the same rows as columns. `manifest.json` names every file with its BLAKE3 hash.\n\n");
+    card.push_str(
+        "`NNNNN.parquet` hold the same rows as columns. `manifest.json` names every file with its BLAKE3 hash.\n\n",
+    );
     card.push_str("## Licence\n\nTexts and images keep the licences of the documents they come from: see `licence` and `document_urls` of each row. ");
     card.push_str("Synthetic texts were written by a model and may be wrong.\n\n");
     card.push_str("## Models\n\n");
@@ -37,7 +46,14 @@ pub fn text(run: &Run, release: &ReleaseRun, manifest: &ReleaseManifest) -> Stri
             .filter_map(|(name, n)| Some(format!("{} {n}", name.strip_prefix("dropped.")?)))
             .collect();
         if seal.counts.contains_key("in") {
-            _ = writeln!(card, "| {} | {} | {} | {} |", step.id, seal.count("in"), seal.count("out"), dropped.join(", "));
+            _ = writeln!(
+                card,
+                "| {} | {} | {} | {} |",
+                step.id,
+                seal.count("in"),
+                seal.count("out"),
+                dropped.join(", ")
+            );
         }
     }
     card

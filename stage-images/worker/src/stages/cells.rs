@@ -9,9 +9,7 @@ use realsyn_plan::ids::OrderKey;
 use realsyn_plan::{Id, StepId};
 use realsyn_vectors::{BorderOptions, Borders, KMeans, KMeansOptions, Kernel, Rows, assign_with_borders};
 
-use super::rows::{
-    CellRow, ClusterSize, ClusteredSentence, Duplicate, EmbeddedImage, KeptSentence, PlacedImage,
-};
+use super::rows::{CellRow, ClusterSize, ClusteredSentence, Duplicate, EmbeddedImage, KeptSentence, PlacedImage};
 use crate::run::{Job, Output, StageError};
 
 /// Copies of one row in other cells. A row near more borders than this has its farthest ones left out, and counted.
@@ -293,11 +291,12 @@ pub fn cluster_images(job: &Job) -> Result<Output, StageError> {
         sizes[cluster as usize] += 1;
         placed.push((row.home, PlacedImage { image: row.id, cluster: global(cluster), of: None, distance: None }));
     }
-    placed.extend(cell.dropped.into_iter().map(|(row, d)| {
-        (row.home, PlacedImage { image: row.id, cluster: 0, of: Some(d.of), distance: d.distance })
-    }));
-    let sizes: Vec<ClusterSize> =
-        (0..).zip(sizes).map(|(c, rows)| ClusterSize { cluster: global(c), rows }).collect();
+    placed.extend(
+        cell.dropped.into_iter().map(|(row, d)| {
+            (row.home, PlacedImage { image: row.id, cluster: 0, of: Some(d.of), distance: d.distance })
+        }),
+    );
+    let sizes: Vec<ClusterSize> = (0..).zip(sizes).map(|(c, rows)| ClusterSize { cluster: global(c), rows }).collect();
     out.count("clusters", sizes.len() as u64);
     out.table("clusters", &sizes)?;
     out.shuffled("home", placed)?;

@@ -31,8 +31,9 @@ pub fn extract(job: &Job) -> Result<Output, StageError> {
                     Ok::<_, FormatError>(())
                 };
                 // A file of rows is the whole shard: losing it silently would lose all its documents.
-                readers::read_obelics(bytes.into(), &Limits::default(), &limits, each)
-                    .map_err(|e| StageError::Data { reason: "unreadable-file", detail: format!("{}: {e}", file.name) })?;
+                readers::read_obelics(bytes.into(), &Limits::default(), &limits, each).map_err(|e| {
+                    StageError::Data { reason: "unreadable-file", detail: format!("{}: {e}", file.name) }
+                })?;
             }
         }
     }

@@ -85,8 +85,7 @@ pub fn verify(job: &Job) -> Result<Output, StageError> {
     let mut joined = UnionFind::new(names.len());
     let mut out = Output::default();
     for band in rows.chunk_by(|a, b| a.band == b.band) {
-        let prints: Vec<Option<Fingerprint>> =
-            band.iter().map(|r| Fingerprint::from_bytes(&r.fingerprint.0)).collect();
+        let prints: Vec<Option<Fingerprint>> = band.iter().map(|r| Fingerprint::from_bytes(&r.fingerprint.0)).collect();
         for (j, b) in band.iter().enumerate() {
             for (i, a) in band.iter().enumerate().take(j).skip(j.saturating_sub(BAND_WINDOW)) {
                 out.count("compared", 1);

@@ -216,8 +216,9 @@ pub fn pictures(job: &Job, wanted: &BTreeSet<Id>) -> Result<HashMap<Id, Rgb>, St
         let (name, bytes) = member.map_err(trouble)?;
         let Some(id) = name.strip_suffix(".jpg").and_then(|n| n.parse().ok()) else { continue };
         if wanted.contains(&id) {
-            let decoded = realsyn_vision::decode(&bytes, &limits)
-                .map_err(|e| StageError::Trouble(anyhow::anyhow!("stored image {id} cannot be decoded: {}", e.as_str())))?;
+            let decoded = realsyn_vision::decode(&bytes, &limits).map_err(|e| {
+                StageError::Trouble(anyhow::anyhow!("stored image {id} cannot be decoded: {}", e.as_str()))
+            })?;
             found.insert(id, decoded.rgb);
         }
     }
@@ -264,9 +265,8 @@ pub fn home(job: &Job) -> Result<Output, StageError> {
     let (mut kept, mut vectors, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
     for (at, row) in rows.iter().enumerate() {
         out.count("in", 1);
-        let place = placed
-            .remove(&row.image)
-            .ok_or_else(|| anyhow::anyhow!("image {} came back from no cell", row.image))?;
+        let place =
+            placed.remove(&row.image).ok_or_else(|| anyhow::anyhow!("image {} came back from no cell", row.image))?;
         match place.of {
             Some(of) => dropped.push(Dropped {
                 what: row.image.to_string(),

@@ -194,10 +194,8 @@ pub fn select(job: &Job) -> Result<Output, StageError> {
         (pair.home, Selected { image: pair.image, shard, place })
     });
     out.count("shards", chosen.len().div_ceil(per_shard) as u64);
-    let clusters: Vec<ClusterBalance> = clusters
-        .into_iter()
-        .map(|(cluster, (before, after))| ClusterBalance { cluster, before, after })
-        .collect();
+    let clusters: Vec<ClusterBalance> =
+        clusters.into_iter().map(|(cluster, (before, after))| ClusterBalance { cluster, before, after }).collect();
     out.table("clusters", &clusters)?;
     out.table("band", &[BandRow { low: band.low, high: band.high }])?;
     out.table("dropped", &dropped)?;

@@ -79,9 +79,8 @@ pub fn exact_sample(job: &Job) -> Result<Output, StageError> {
         let cluster_order = probe(queries, &shelf.centroids, shelf.clusters())?;
         let best = top_k(Kernel::best(), queries, space(&shelf.vectors, dim)?, RECALL_AT).map_err(trouble)?;
         for (at, image) in images.iter().enumerate() {
-            let rank_in = |order: &Nearest, of: u32| {
-                order.of(at).iter().position(|hit| hit.row == of).unwrap_or(0) as u32
-            };
+            let rank_in =
+                |order: &Nearest, of: u32| order.of(at).iter().position(|hit| hit.row == of).unwrap_or(0) as u32;
             let cell_rank = rank_in(&cell_order, job.spec.number);
             hits.extend(best[at].iter().map(|hit| {
                 let row = &shelf.rows[hit.row as usize];
@@ -120,7 +119,8 @@ pub fn calibrate(job: &Job) -> Result<Output, StageError> {
     let cells = job.run.seals[&ids::SENTENCE_TRAIN].count("cells") as u32;
     let most_clusters = exact.iter().map(|h| h.clusters).max().unwrap_or(1);
     let ladder = |top: u32| {
-        let mut steps: Vec<u32> = std::iter::successors(Some(1u32), |n| Some(n * 5 / 4 + 1)).take_while(|n| *n < top).collect();
+        let mut steps: Vec<u32> =
+            std::iter::successors(Some(1u32), |n| Some(n * 5 / 4 + 1)).take_while(|n| *n < top).collect();
         steps.push(top.max(1));
         steps
     };
@@ -133,9 +133,8 @@ pub fn calibrate(job: &Job) -> Result<Output, StageError> {
     let mut curve = Vec::new();
     for &probe_cells in &cell_steps {
         for &probe_clusters in &cluster_steps {
-            let found = |h: &&SampleHit| {
-                h.cell_rank < probe_cells && (probe_clusters == 0 || h.cluster_rank < probe_clusters)
-            };
+            let found =
+                |h: &&SampleHit| h.cell_rank < probe_cells && (probe_clusters == 0 || h.cluster_rank < probe_clusters);
             let recall = exact.iter().filter(found).count() as f64 / exact.len().max(1) as f64;
             let of_cell = if probe_clusters == 0 { 1.0 } else { f64::from(probe_clusters) / f64::from(most_clusters) };
             let work = f64::from(probe_cells) / f64::from(cells) * of_cell;
@@ -143,7 +142,8 @@ pub fn calibrate(job: &Job) -> Result<Output, StageError> {
         }
     }
     let target = settings.target_recall.unwrap_or(0.0);
-    let by_work = |a: &&RecallPoint, b: &&RecallPoint| a.work.total_cmp(&b.work).then(a.probe_cells.cmp(&b.probe_cells));
+    let by_work =
+        |a: &&RecallPoint, b: &&RecallPoint| a.work.total_cmp(&b.work).then(a.probe_cells.cmp(&b.probe_cells));
     let reached = curve.iter().filter(|p| p.recall >= target).min_by(by_work);
     let chosen = reached
         .or_else(|| curve.iter().max_by(|a, b| a.recall.total_cmp(&b.recall).then(by_work(b, a))))

@@ -85,17 +85,15 @@ pub fn pairs(job: &Job, assign: StepId) -> Result<Output, StageError> {
     rows.sort_by_key(|r| r.id);
     let dim = rows.first().map_or(1, |r| r.vector.0.len() / 2);
     let vectors: Vec<f16> = rows.iter().flat_map(|r| floats(&r.vector.0)).collect();
-    let forest =
-        spanning_forest(Kernel::best(), space(&vectors, dim)?, dedup.max_distance as f32).map_err(trouble)?;
+    let forest = spanning_forest(Kernel::best(), space(&vectors, dim)?, dedup.max_distance as f32).map_err(trouble)?;
     let mut members: HashMap<Id, Member> = HashMap::new();
     let mut open: BTreeSet<Id> = BTreeSet::new();
     for edge in &forest {
         for at in [edge.a as usize, edge.b as usize] {
             let row = &rows[at];
-            members.entry(row.id).or_insert_with(|| Member {
-                cell: row.cell,
-                vector: vectors[at * dim..(at + 1) * dim].to_vec(),
-            });
+            members
+                .entry(row.id)
+                .or_insert_with(|| Member { cell: row.cell, vector: vectors[at * dim..(at + 1) * dim].to_vec() });
             if row.replicated {
                 open.insert(row.id);
             }

@@ -86,11 +86,7 @@ pub fn unique(job: &Job) -> Result<Output, StageError> {
     let mut sentences = Vec::new();
     for same in rows.chunk_by(|a, b| a.sentence == b.sentence) {
         let first = &same[0];
-        sentences.push(Sentence {
-            sentence: first.sentence,
-            text: first.text.clone(),
-            occurrences: same.len() as u64,
-        });
+        sentences.push(Sentence { sentence: first.sentence, text: first.text.clone(), occurrences: same.len() as u64 });
     }
     let occurrences: Vec<SentenceOccurrence> = rows
         .into_iter()

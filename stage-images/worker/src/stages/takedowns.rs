@@ -92,7 +92,13 @@ mod tests {
     fn each_kind_matches_what_it_names_and_nothing_else() {
         let mut t = Takedowns::default();
         let id = Id::of_image(b"x");
-        for line in [&format!("id:{id}"), "url:https://a.example/1.png", "prefix:https://b.example/p/", "host:c.example", "document:https://d.example/page"] {
+        for line in [
+            &format!("id:{id}"),
+            "url:https://a.example/1.png",
+            "prefix:https://b.example/p/",
+            "host:c.example",
+            "document:https://d.example/page",
+        ] {
             t.add(line).unwrap();
         }
         assert!(t.names(id) && !t.names(Id::of_image(b"y")));

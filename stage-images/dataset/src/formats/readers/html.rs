@@ -8,9 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use html5ever::tendril::StrTendril;
-use html5ever::tokenizer::{
-    BufferQueue, Tag, TagKind, Token, TokenSink, TokenSinkResult, Tokenizer, TokenizerOpts,
-};
+use html5ever::tokenizer::{BufferQueue, Tag, TagKind, Token, TokenSink, TokenSinkResult, Tokenizer, TokenizerOpts};
 use html5ever::{LocalName, local_name};
 
 use super::html_tags::{AttributeCount, Kind, kind, raw_content};
@@ -26,12 +24,7 @@ const MAX_ATTRIBUTES: u32 = 1_024;
 /// which white space is folded; an image inside a line comes after the line's block. `src` is resolved against
 /// `<base href>` or `base_url`; `srcset` is ignored. Bytes are UTF-8, UTF-16 with a byte order mark, or, if the page
 /// declares it and they are not UTF-8, Latin-1 as browsers read it (windows-1252).
-pub fn read_html(
-    bytes: &[u8],
-    base_url: &str,
-    row: u64,
-    limits: &DocumentLimits,
-) -> Result<Document, DocumentReject> {
+pub fn read_html(bytes: &[u8], base_url: &str, row: u64, limits: &DocumentLimits) -> Result<Document, DocumentReject> {
     let reject = |reason| DocumentReject { row, reason };
     if bytes.len() as u64 > limits.bytes {
         return Err(reject(RejectReason::TooLarge));
@@ -43,9 +36,7 @@ pub fn read_html(
     let mut attributes = AttributeCount::default();
     for piece in pieces(&text) {
         let sink = &tokenizer.sink;
-        if attributes.advance(piece.as_bytes(), sink.emitted.take(), sink.raw.get())
-            > MAX_ATTRIBUTES
-        {
+        if attributes.advance(piece.as_bytes(), sink.emitted.take(), sink.raw.get()) > MAX_ATTRIBUTES {
             return Err(reject(RejectReason::TooLarge));
         }
         queue.push_back(StrTendril::from_slice(piece));
@@ -59,28 +50,17 @@ pub fn read_html(
 /// Cuts before every `<` and after every `>`, so that a tag begins where a piece does.
 fn pieces(text: &str) -> impl Iterator<Item = &str> {
     text.split_inclusive('>').flat_map(|part| {
-        let starts = part
-            .char_indices()
-            .filter(|(_, c)| *c == '<')
-            .map(|(i, _)| i);
+        let starts = part.char_indices().filter(|(_, c)| *c == '<').map(|(i, _)| i);
         let starts = std::iter::once(0).chain(starts.filter(|i| *i > 0));
-        let ends = part
-            .char_indices()
-            .filter(|(i, c)| *c == '<' && *i > 0)
-            .map(|(i, _)| i);
-        starts
-            .zip(ends.chain(std::iter::once(part.len())))
-            .map(move |(start, end)| &part[start..end])
+        let ends = part.char_indices().filter(|(i, c)| *c == '<' && *i > 0).map(|(i, _)| i);
+        starts.zip(ends.chain(std::iter::once(part.len()))).map(move |(start, end)| &part[start..end])
     })
 }
 
 fn decode(bytes: &[u8]) -> Option<Cow<'_, str>> {
     let utf16 = |bytes: &[u8], unit: fn([u8; 2]) -> u16| {
         let units = bytes.chunks_exact(2).map(|pair| unit([pair[0], pair[1]]));
-        char::decode_utf16(units)
-            .collect::<Result<String, _>>()
-            .ok()
-            .map(Cow::Owned)
+        char::decode_utf16(units).collect::<Result<String, _>>().ok().map(Cow::Owned)
     };
     match bytes {
         [0xef, 0xbb, 0xbf, rest @ ..] => return std::str::from_utf8(rest).ok().map(Cow::Borrowed),
@@ -90,9 +70,7 @@ fn decode(bytes: &[u8]) -> Option<Cow<'_, str>> {
     }
     match std::str::from_utf8(bytes) {
         Ok(text) => Some(Cow::Borrowed(text)),
-        Err(_) if declares_latin1(bytes) => {
-            Some(Cow::Owned(bytes.iter().map(|b| windows_1252(*b)).collect()))
-        }
+        Err(_) if declares_latin1(bytes) => Some(Cow::Owned(bytes.iter().map(|b| windows_1252(*b)).collect())),
         Err(_) => None,
     }
 }
@@ -101,33 +79,18 @@ fn decode(bytes: &[u8]) -> Option<Cow<'_, str>> {
 fn declares_latin1(bytes: &[u8]) -> bool {
     let head = String::from_utf8_lossy(&bytes[..bytes.len().min(1_024)]).to_ascii_lowercase();
     head.split("charset").skip(1).any(|after| {
-        let after = after
-            .trim_start()
-            .strip_prefix('=')
-            .unwrap_or_default()
-            .trim_start();
+        let after = after.trim_start().strip_prefix('=').unwrap_or_default().trim_start();
         let name = after.trim_start_matches(['"', '\'']);
-        [
-            "iso-8859-1",
-            "iso8859-1",
-            "latin1",
-            "windows-1252",
-            "cp1252",
-            "us-ascii",
-        ]
-        .iter()
-        .any(|known| {
-            name.strip_prefix(known)
-                .is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_digit()))
-        })
+        ["iso-8859-1", "iso8859-1", "latin1", "windows-1252", "cp1252", "us-ascii"]
+            .iter()
+            .any(|known| name.strip_prefix(known).is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_digit())))
     })
 }
 
 fn windows_1252(byte: u8) -> char {
     const HIGH: [char; 32] = [
-        '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž',
-        '\u{8f}', '\u{90}', '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}',
-        'ž', 'Ÿ',
+        '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}', '\u{90}', '‘',
+        '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
     ];
     match byte {
         0x80..=0x9f => HIGH[usize::from(byte - 0x80)],
@@ -145,11 +108,7 @@ struct Sink {
 
 impl Sink {
     fn new(page: Page) -> Self {
-        Self {
-            page: RefCell::new(page),
-            emitted: Cell::new(false),
-            raw: Cell::new(None),
-        }
+        Self { page: RefCell::new(page), emitted: Cell::new(false), raw: Cell::new(None) }
     }
 }
 
@@ -171,8 +130,7 @@ impl TokenSink for Sink {
             Token::TagToken(tag) => {
                 page.start(&tag);
                 // In SVG and MathML these names mean other elements, which may close themselves.
-                let raw =
-                    raw_content(&tag.name).filter(|_| !tag.self_closing || !page.is_foreign());
+                let raw = raw_content(&tag.name).filter(|_| !tag.self_closing || !page.is_foreign());
                 if let Some((name, raw)) = raw {
                     self.raw.set(Some(name));
                     page.raw = true;
@@ -208,11 +166,7 @@ struct Page {
 impl Page {
     fn new(base_url: &str, row: u64, max_positions: u32) -> Self {
         Self {
-            document: Document {
-                url: Some(base_url.to_owned()),
-                source_row: row,
-                ..Document::default()
-            },
+            document: Document { url: Some(base_url.to_owned()), source_row: row, ..Document::default() },
             base: base_url.to_owned(),
             position: 0,
             max_positions,
@@ -227,9 +181,7 @@ impl Page {
     }
 
     fn is_foreign(&self) -> bool {
-        [local_name!("svg"), local_name!("math")]
-            .iter()
-            .any(|name| self.counts.get(name).is_some_and(|n| *n > 0))
+        [local_name!("svg"), local_name!("math")].iter().any(|name| self.counts.get(name).is_some_and(|n| *n > 0))
     }
 
     fn next_position(&mut self) -> u32 {
@@ -260,10 +212,7 @@ impl Page {
     fn end_line(&mut self) {
         self.pending_blank = false;
         if let Some(position) = self.line_position.take() {
-            self.document.blocks.push(Block {
-                position,
-                text: std::mem::take(&mut self.line),
-            });
+            self.document.blocks.push(Block { position, text: std::mem::take(&mut self.line) });
         }
     }
 
@@ -271,9 +220,7 @@ impl Page {
         match &*tag.name {
             "img" if self.dropped_at.is_none() => self.image(tag),
             "base" => {
-                if let Some(href) =
-                    attribute(tag, "href").and_then(|href| resolve_url(&self.base, href))
-                {
+                if let Some(href) = attribute(tag, "href").and_then(|href| resolve_url(&self.base, href)) {
                     self.base = href;
                 }
             }
@@ -306,10 +253,7 @@ impl Page {
             return;
         }
         while let Some(closed) = self.open.pop() {
-            *self
-                .counts
-                .get_mut(&closed)
-                .expect("what is open has been counted") -= 1;
+            *self.counts.get_mut(&closed).expect("what is open has been counted") -= 1;
             if closed == *name {
                 break;
             }
@@ -332,13 +276,9 @@ impl Page {
     }
 
     fn licence(&mut self, tag: &Tag) {
-        let is_licence = |rel: &str| {
-            rel.split_ascii_whitespace()
-                .any(|word| word.eq_ignore_ascii_case("license"))
-        };
+        let is_licence = |rel: &str| rel.split_ascii_whitespace().any(|word| word.eq_ignore_ascii_case("license"));
         if self.document.licence.is_none() && attribute(tag, "rel").is_some_and(is_licence) {
-            self.document.licence =
-                attribute(tag, "href").and_then(|href| resolve_url(&self.base, href));
+            self.document.licence = attribute(tag, "href").and_then(|href| resolve_url(&self.base, href));
         }
     }
 
@@ -352,10 +292,7 @@ impl Page {
 }
 
 fn attribute<'a>(tag: &'a Tag, name: &str) -> Option<&'a str> {
-    tag.attrs
-        .iter()
-        .find(|attribute| &*attribute.name.local == name)
-        .map(|attribute| &*attribute.value)
+    tag.attrs.iter().find(|attribute| &*attribute.name.local == name).map(|attribute| &*attribute.value)
 }
 
 #[cfg(test)]

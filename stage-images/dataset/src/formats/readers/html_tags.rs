@@ -18,17 +18,15 @@ pub enum Kind {
 /// The kind of the element `name`, in lower case.
 pub fn kind(name: &str) -> Kind {
     match name {
-        "header" | "footer" | "nav" | "template" | "svg" | "math" | "select" | "button"
-        | "object" => Kind::Dropped,
-        "address" | "article" | "aside" | "blockquote" | "body" | "caption" | "center" | "dd"
-        | "details" | "dialog" | "div" | "dl" | "dt" | "fieldset" | "figcaption" | "figure"
-        | "form" | "h1" | "h2" | "h3" | "h4" | "h5" | "h6" | "head" | "hgroup" | "html"
-        | "legend" | "li" | "main" | "menu" | "ol" | "p" | "pre" | "search" | "section"
-        | "summary" | "table" | "tbody" | "td" | "tfoot" | "th" | "thead" | "tr" | "ul" => {
+        "header" | "footer" | "nav" | "template" | "svg" | "math" | "select" | "button" | "object" => Kind::Dropped,
+        "address" | "article" | "aside" | "blockquote" | "body" | "caption" | "center" | "dd" | "details"
+        | "dialog" | "div" | "dl" | "dt" | "fieldset" | "figcaption" | "figure" | "form" | "h1" | "h2" | "h3"
+        | "h4" | "h5" | "h6" | "head" | "hgroup" | "html" | "legend" | "li" | "main" | "menu" | "ol" | "p" | "pre"
+        | "search" | "section" | "summary" | "table" | "tbody" | "td" | "tfoot" | "th" | "thead" | "tr" | "ul" => {
             Kind::Block
         }
-        "area" | "base" | "br" | "col" | "embed" | "hr" | "img" | "input" | "link" | "meta"
-        | "param" | "source" | "track" | "wbr" => Kind::Void,
+        "area" | "base" | "br" | "col" | "embed" | "hr" | "img" | "input" | "link" | "meta" | "param" | "source"
+        | "track" | "wbr" => Kind::Void,
         _ => Kind::Inline,
     }
 }
@@ -61,10 +59,7 @@ pub struct AttributeCount {
 
 impl Default for AttributeCount {
     fn default() -> Self {
-        Self {
-            raw: false,
-            tracks: vec![Track::default()],
-        }
+        Self { raw: false, tracks: vec![Track::default()] }
     }
 }
 
@@ -74,10 +69,7 @@ impl AttributeCount {
     /// content it is in, if that is not markup.
     pub fn advance(&mut self, piece: &[u8], emitted: bool, raw: Option<&str>) -> u32 {
         if self.raw != raw.is_some() {
-            *self = Self {
-                raw: raw.is_some(),
-                ..Self::default()
-            };
+            *self = Self { raw: raw.is_some(), ..Self::default() };
         }
         let mut largest = 0;
         for track in &mut self.tracks {
@@ -89,15 +81,11 @@ impl AttributeCount {
             }
         }
         if raw.is_some_and(|name| is_end_tag(piece, name)) {
-            let mut ended = Track {
-                state: State::TagName,
-                count: 0,
-            };
+            let mut ended = Track { state: State::TagName, count: 0 };
             largest = ended.run(&piece[2..]).max(largest);
             self.tracks.push(ended);
             // The larger count stands for all tracks that go on alike, so there are never more than states.
-            self.tracks
-                .sort_unstable_by_key(|track| (track.state, std::cmp::Reverse(track.count)));
+            self.tracks.sort_unstable_by_key(|track| (track.state, std::cmp::Reverse(track.count)));
             self.tracks.dedup_by_key(|track| track.state);
         }
         largest

@@ -13,8 +13,7 @@ impl TokenSink for Noting {
 
     fn process_token(&self, token: Token, line: u64) -> TokenSinkResult<()> {
         if let Token::TagToken(tag) = &token {
-            self.largest
-                .set(self.largest.get().max(tag.attrs.len() as u32));
+            self.largest.set(self.largest.get().max(tag.attrs.len() as u32));
         }
         self.sink.process_token(token, line)
     }
@@ -23,13 +22,7 @@ impl TokenSink for Noting {
 /// The largest tag's attributes as the guard counts them and as the tokenizer does.
 fn both_counts(page: &str) -> (u32, u32) {
     let sink = Sink::new(Page::new("https://a.example/", 0, u32::MAX));
-    let tokenizer = Tokenizer::new(
-        Noting {
-            sink,
-            largest: Cell::new(0),
-        },
-        TokenizerOpts::default(),
-    );
+    let tokenizer = Tokenizer::new(Noting { sink, largest: Cell::new(0) }, TokenizerOpts::default());
     let (queue, mut count, mut guessed) = (BufferQueue::default(), AttributeCount::default(), 0);
     for piece in pieces(page) {
         let sink = &tokenizer.sink.sink;
@@ -78,10 +71,7 @@ fn no_tag_has_more_attributes_than_the_guard_counts() {
     let mut tagged = 0;
     for seed in 0..30_000u32 {
         let mut choices = [0; 60];
-        blake3::Hasher::new()
-            .update(&seed.to_le_bytes())
-            .finalize_xof()
-            .fill(&mut choices);
+        blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut choices);
         let mut page = String::new();
         for (i, choice) in choices.iter().enumerate() {
             match PARTS.get(usize::from(*choice) % (2 * PARTS.len())) {
@@ -91,24 +81,15 @@ fn no_tag_has_more_attributes_than_the_guard_counts() {
             }
         }
         let (guessed, found) = both_counts(&page);
-        assert!(
-            guessed >= found,
-            "{guessed} counted, {found} found in {page:?}"
-        );
+        assert!(guessed >= found, "{guessed} counted, {found} found in {page:?}");
         tagged += u32::from(found > 2);
     }
-    assert!(
-        tagged > 5_000,
-        "only {tagged} pages have a tag with attributes"
-    );
+    assert!(tagged > 5_000, "only {tagged} pages have a tag with attributes");
 }
 
 #[test]
 fn pieces_are_the_whole_page_cut_at_tags() {
     let page = "a<b>c<<d>e>ü";
-    assert_eq!(
-        pieces(page).collect::<Vec<_>>(),
-        ["a", "<b>", "c", "<", "<d>", "e>", "ü"]
-    );
+    assert_eq!(pieces(page).collect::<Vec<_>>(), ["a", "<b>", "c", "<", "<d>", "e>", "ü"]);
     assert_eq!(pieces(page).collect::<String>(), page);
 }

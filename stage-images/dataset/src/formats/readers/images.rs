@@ -11,24 +11,11 @@ pub fn image_documents<'a>(
     names: impl IntoIterator<Item = &'a str>,
 ) -> impl Iterator<Item = Document> {
     let base = base_url.trim_end_matches('/');
-    names
-        .into_iter()
-        .enumerate()
-        .filter(|(_, name)| is_image(name))
-        .map(move |(row, name)| {
-            let url = format!("{base}/{name}");
-            let image = ImageRef {
-                position: 0,
-                url: url.clone(),
-                alt: None,
-            };
-            Document {
-                url: Some(url),
-                source_row: row as u64,
-                images: vec![image],
-                ..Document::default()
-            }
-        })
+    names.into_iter().enumerate().filter(|(_, name)| is_image(name)).map(move |(row, name)| {
+        let url = format!("{base}/{name}");
+        let image = ImageRef { position: 0, url: url.clone(), alt: None };
+        Document { url: Some(url), source_row: row as u64, images: vec![image], ..Document::default() }
+    })
 }
 
 fn is_image(name: &str) -> bool {

@@ -106,10 +106,7 @@ pub struct DocumentLimits {
 
 impl Default for DocumentLimits {
     fn default() -> Self {
-        Self {
-            bytes: 16 << 20,
-            positions: 100_000,
-        }
+        Self { bytes: 16 << 20, positions: 100_000 }
     }
 }
 

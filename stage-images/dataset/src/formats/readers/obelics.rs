@@ -42,11 +42,7 @@ pub fn read_obelics<E: From<FormatError>>(
         file.read_group(group, |batch| {
             let columns = Columns::of(batch)?;
             for i in 0..batch.num_rows() {
-                each(
-                    columns
-                        .document(i, row, document_limits)
-                        .map_err(|reason| DocumentReject { row, reason }),
-                )?;
+                each(columns.document(i, row, document_limits).map_err(|reason| DocumentReject { row, reason }))?;
                 row += 1;
             }
             Ok::<_, E>(())
@@ -65,23 +61,17 @@ struct Columns<'a> {
 impl<'a> Columns<'a> {
     fn of(batch: &'a RecordBatch) -> Result<Self, FormatError> {
         let column = |name: &str, fits: fn(&DataType) -> bool, wanted: &str| {
-            let column = batch
-                .column_by_name(name)
-                .expect("the file was opened for these columns");
+            let column = batch.column_by_name(name).expect("the file was opened for these columns");
             match fits(column.data_type()) {
                 true => Ok(column),
                 false => Err(FormatError::Unsupported {
                     what: "the OBELICS file",
-                    detail: format!(
-                        "{} in column `{name}` where {wanted} is expected",
-                        column.data_type()
-                    ),
+                    detail: format!("{} in column `{name}` where {wanted} is expected", column.data_type()),
                 }),
             }
         };
         let is_text = |t: &DataType| *t == DataType::BinaryView;
-        let is_list =
-            |t: &DataType| matches!(t, DataType::List(e) if *e.data_type() == DataType::BinaryView);
+        let is_list = |t: &DataType| matches!(t, DataType::List(e) if *e.data_type() == DataType::BinaryView);
         Ok(Self {
             images: column("images", is_list, "a list of strings")?.as_list(),
             texts: column("texts", is_list, "a list of strings")?.as_list(),
@@ -90,12 +80,7 @@ impl<'a> Columns<'a> {
         })
     }
 
-    fn document(
-        &self,
-        i: usize,
-        row: u64,
-        limits: &DocumentLimits,
-    ) -> Result<Document, RejectReason> {
+    fn document(&self, i: usize, row: u64, limits: &DocumentLimits) -> Result<Document, RejectReason> {
         if self.images.is_null(i) || self.texts.is_null(i) {
             return Err(RejectReason::NullColumn);
         }
@@ -106,11 +91,7 @@ impl<'a> Columns<'a> {
         let (images, texts) = (images.as_binary_view(), texts.as_binary_view());
         let size = |cells: &BinaryViewArray| cells.lengths().map(u64::from).sum::<u64>();
         let json = |cells: &BinaryViewArray| {
-            if cells.is_null(i) {
-                0
-            } else {
-                cells.value(i).len() as u64
-            }
+            if cells.is_null(i) { 0 } else { cells.value(i).len() as u64 }
         };
         let bytes = size(images) + size(texts) + json(self.metadata) + json(self.general);
         if bytes > limits.bytes || images.len() > limits.positions as usize {
@@ -123,18 +104,9 @@ impl<'a> Columns<'a> {
         }
         let general: Option<GeneralMetadata> = parse(self.general, i)?;
         let url = general.and_then(|general| general.url);
-        let url = url.or_else(|| {
-            nodes
-                .iter()
-                .flatten()
-                .find_map(|node| node.document_url.clone())
-        });
+        let url = url.or_else(|| nodes.iter().flatten().find_map(|node| node.document_url.clone()));
 
-        let mut document = Document {
-            url: url.as_deref().and_then(non_blank),
-            source_row: row,
-            ..Document::default()
-        };
+        let mut document = Document { url: url.as_deref().and_then(non_blank), source_row: row, ..Document::default() };
         for position in 0..images.len() {
             match (cell(images, position)?, cell(texts, position)?) {
                 (Some(_), Some(_)) => return Err(RejectReason::ImageAndText),
@@ -144,17 +116,12 @@ impl<'a> Columns<'a> {
                     document.images.push(ImageRef {
                         position: position as u32,
                         url: url.to_owned(),
-                        alt: node
-                            .and_then(|node| node.alt_text.as_deref())
-                            .and_then(non_blank),
+                        alt: node.and_then(|node| node.alt_text.as_deref()).and_then(non_blank),
                     });
                 }
                 (None, Some(text)) => {
                     if let Some(text) = non_blank(&text.replace(PAGE_BREAK, "\n\n")) {
-                        document.blocks.push(Block {
-                            position: position as u32,
-                            text,
-                        });
+                        document.blocks.push(Block { position: position as u32, text });
                     }
                 }
                 (None, None) => {}
@@ -165,8 +132,7 @@ impl<'a> Columns<'a> {
 }
 
 fn starts_with_data(url: &str) -> bool {
-    url.get(..5)
-        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"))
+    url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"))
 }
 
 /// The text of a cell, if it has one that is not empty.
@@ -179,10 +145,7 @@ fn cell(cells: &BinaryViewArray, i: usize) -> Result<Option<&str>, RejectReason>
 }
 
 /// The JSON of a cell; `None` for null, `""` and JSON's own null.
-fn parse<T: for<'de> Deserialize<'de>>(
-    cells: &BinaryViewArray,
-    i: usize,
-) -> Result<Option<T>, RejectReason> {
+fn parse<T: for<'de> Deserialize<'de>>(cells: &BinaryViewArray, i: usize) -> Result<Option<T>, RejectReason> {
     match cell(cells, i)? {
         Some(text) => serde_json::from_str(text).map_err(|_| RejectReason::MalformedMetadata),
         None => Ok(None),

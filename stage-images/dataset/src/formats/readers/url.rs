@@ -6,20 +6,14 @@
 /// are folded. Nothing is percent-encoded or decoded, so that a mirror finds the name as the page writes it. `None` if
 /// the reference is empty, has another scheme, or `base` is not absolute.
 pub fn resolve_url(base: &str, reference: &str) -> Option<String> {
-    let reference: String = reference
-        .trim()
-        .chars()
-        .filter(|c| !matches!(c, '\t' | '\n' | '\r'))
-        .collect();
+    let reference: String = reference.trim().chars().filter(|c| !matches!(c, '\t' | '\n' | '\r')).collect();
     let reference = before(&reference, "#");
     let (base_scheme, base_rest) = split_scheme(base)?;
     if reference.is_empty() {
         return None;
     }
     if let Some((scheme, rest)) = split_scheme(reference) {
-        let known = ["http", "https", base_scheme]
-            .iter()
-            .any(|s| scheme.eq_ignore_ascii_case(s));
+        let known = ["http", "https", base_scheme].iter().any(|s| scheme.eq_ignore_ascii_case(s));
         let (host, path) = split_host(rest.strip_prefix("//")?);
         return known.then(|| assemble(scheme, host, path));
     }
@@ -34,15 +28,9 @@ pub fn resolve_url(base: &str, reference: &str) -> Option<String> {
     }
     let base_path = before(base_path, "?");
     if reference.starts_with('?') {
-        return Some(assemble(
-            base_scheme,
-            host,
-            &format!("{base_path}{reference}"),
-        ));
+        return Some(assemble(base_scheme, host, &format!("{base_path}{reference}")));
     }
-    let folder = base_path
-        .rfind('/')
-        .map_or("/", |slash| &base_path[..=slash]);
+    let folder = base_path.rfind('/').map_or("/", |slash| &base_path[..=slash]);
     Some(assemble(base_scheme, host, &format!("{folder}{reference}")))
 }
 

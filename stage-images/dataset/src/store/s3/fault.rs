@@ -41,20 +41,12 @@ pub(super) struct Fault {
 
 impl Fault {
     pub(super) fn new(kind: Kind, reason: impl Into<String>) -> Self {
-        Self {
-            kind,
-            reason: reason.into(),
-            source: None,
-        }
+        Self { kind, reason: reason.into(), source: None }
     }
 
     /// An answer that broke off.
     pub(super) fn lost(error: impl StdError + Send + Sync + 'static) -> Self {
-        Self {
-            kind: Kind::Lost,
-            reason: chain(&error),
-            source: Some(error.into()),
-        }
+        Self { kind: Kind::Lost, reason: chain(&error), source: Some(error.into()) }
     }
 
     /// True if the same request may succeed a little later.
@@ -63,12 +55,7 @@ impl Fault {
     }
 
     pub(super) fn into_error(self, operation: &'static str, object: String) -> StoreError {
-        let failure = Failure {
-            operation,
-            object,
-            reason: self.reason,
-            source: self.source,
-        };
+        let failure = Failure { operation, object, reason: self.reason, source: self.source };
         match self.kind {
             Kind::Absent => StoreError::Missing(failure),
             Kind::Conflict | Kind::Lost | Kind::Passing => StoreError::Unavailable(failure),
@@ -98,39 +85,23 @@ where
                 (kind_of(status, answer.err().code()), reason)
             }
             SdkError::ConstructionFailure(_) => (Kind::Misconfigured, chain(&error)),
-            SdkError::DispatchFailure(failure) if failure.is_user() => {
-                (Kind::Misconfigured, chain(&error))
-            }
+            SdkError::DispatchFailure(failure) if failure.is_user() => (Kind::Misconfigured, chain(&error)),
             _ => (Kind::Lost, chain(&error)),
         };
-        Self {
-            kind,
-            reason,
-            source: Some(error.into()),
-        }
+        Self { kind, reason, source: Some(error.into()) }
     }
 }
 
 /// Sorts an error answer by its status, and by its code where one status means several things.
 fn kind_of(status: u16, code: Option<&str>) -> Kind {
     match (status, code.unwrap_or_default()) {
-        (
-            _,
-            "SlowDown"
-            | "RequestTimeout"
-            | "ServiceUnavailable"
-            | "InternalError"
-            | "RequestTimeTooSkewed",
-        ) => Kind::Passing,
+        (_, "SlowDown" | "RequestTimeout" | "ServiceUnavailable" | "InternalError" | "RequestTimeTooSkewed") => {
+            Kind::Passing
+        }
         (_, "ExpiredToken" | "InvalidToken" | "InvalidAccessKeyId") => Kind::Denied,
-        (507, _)
-        | (
-            _,
-            "InsufficientStorage"
-            | "QuotaExceeded"
-            | "QuotaExceededException"
-            | "XMinioStorageFull",
-        ) => Kind::Full,
+        (507, _) | (_, "InsufficientStorage" | "QuotaExceeded" | "QuotaExceededException" | "XMinioStorageFull") => {
+            Kind::Full
+        }
         (404, "NoSuchBucket") => Kind::Misconfigured,
         (404, _) => Kind::Absent,
         (412, _) => Kind::Taken,

@@ -40,9 +40,7 @@ pub struct S3Store {
 
 impl fmt::Debug for S3Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("S3Store")
-            .field("options", &self.options)
-            .finish_non_exhaustive()
+        f.debug_struct("S3Store").field("options", &self.options).finish_non_exhaustive()
     }
 }
 
@@ -57,15 +55,9 @@ impl S3Store {
             .thread_name("s3")
             .enable_all()
             .build()
-            .map_err(|error| {
-                StoreError::from_io("open", format!("s3://{}", options.bucket), error)
-            })?;
+            .map_err(|error| StoreError::from_io("open", format!("s3://{}", options.bucket), error))?;
         let client = runtime.block_on(options.client())?;
-        Ok(Self {
-            options,
-            client,
-            runtime,
-        })
+        Ok(Self { options, client, runtime })
     }
 
     fn key(&self, name: &str) -> String {
@@ -76,11 +68,7 @@ impl S3Store {
     }
 
     /// Runs attempts until one succeeds, fails for good, or none is left.
-    fn retry<T>(
-        &self,
-        name: &str,
-        attempt: impl AsyncFn() -> Result<T, Fault>,
-    ) -> Result<T, Fault> {
+    fn retry<T>(&self, name: &str, attempt: impl AsyncFn() -> Result<T, Fault>) -> Result<T, Fault> {
         self.runtime.block_on(async {
             let mut count = 0;
             loop {
@@ -96,11 +84,7 @@ impl S3Store {
         })
     }
 
-    fn failed<'a>(
-        &'a self,
-        operation: &'static str,
-        name: &'a str,
-    ) -> impl FnOnce(Fault) -> StoreError + use<'a> {
+    fn failed<'a>(&'a self, operation: &'static str, name: &'a str) -> impl FnOnce(Fault) -> StoreError + use<'a> {
         move |fault| fault.into_error(operation, at(self, name))
     }
 
@@ -118,82 +102,48 @@ impl S3Store {
     }
 
     async fn send(&self, key: &str, body: &Bytes, only_new: bool) -> Result<(), Fault> {
-        let request = self
-            .client
-            .put_object()
-            .bucket(&self.options.bucket)
-            .key(key);
-        let request = if only_new {
-            request.if_none_match("*")
-        } else {
-            request
-        };
-        self.within(
-            body.len(),
-            request.body(ByteStream::from(body.clone())).send(),
-        )
-        .await
-        .map(|_| ())
+        let request = self.client.put_object().bucket(&self.options.bucket).key(key);
+        let request = if only_new { request.if_none_match("*") } else { request };
+        self.within(body.len(), request.body(ByteStream::from(body.clone())).send()).await.map(|_| ())
     }
 
     /// Asks for an object or a range of it, and reads the body to its announced end.
     async fn fetch(&self, key: &str, range: Option<&Range<u64>>) -> Result<Vec<u8>, Fault> {
-        let request = self
-            .client
-            .get_object()
-            .bucket(&self.options.bucket)
-            .key(key);
+        let request = self.client.get_object().bucket(&self.options.bucket).key(key);
         let request = match range {
             Some(range) => request.range(format!("bytes={}-{}", range.start, range.end - 1)),
             None => request,
         };
-        let GetObjectOutput {
-            mut body,
-            content_length,
-            ..
-        } = self.within(0, request.send()).await?;
+        let GetObjectOutput { mut body, content_length, .. } = self.within(0, request.send()).await?;
         let Some(length) = content_length.and_then(|length| u64::try_from(length).ok()) else {
-            return Err(Fault::new(
-                Kind::Lost,
-                "the answer does not say how long it is",
-            ));
+            return Err(Fault::new(Kind::Lost, "the answer does not say how long it is"));
         };
         if let Some(range) = range
             && range.end - range.start != length
         {
-            let reason = format!(
-                "bytes {}..{} were asked for, {length} bytes came",
-                range.start, range.end
-            );
+            let reason = format!("bytes {}..{} were asked for, {length} bytes came", range.start, range.end);
             return Err(Fault::new(Kind::Broken, reason));
         }
         let read = async {
             // What is announced is only a claim until it has come.
-            let mut bytes =
-                Vec::with_capacity(usize::try_from(length).unwrap_or(0).min(MAX_RESERVED));
+            let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0).min(MAX_RESERVED));
             while let Some(part) = body.try_next().await.map_err(Fault::lost)? {
                 bytes.extend_from_slice(&part);
             }
             Ok::<_, Fault>(bytes)
         };
         let limit = self.options.time_for(length);
-        let bytes = tokio::time::timeout(limit, read)
-            .await
-            .map_err(|_| late("the body did not end", limit))??;
+        let bytes = tokio::time::timeout(limit, read).await.map_err(|_| late("the body did not end", limit))??;
         if bytes.len() as u64 == length {
             Ok(bytes)
         } else {
-            Err(Fault::new(
-                Kind::Lost,
-                format!("{length} bytes were announced, {} came", bytes.len()),
-            ))
+            Err(Fault::new(Kind::Lost, format!("{length} bytes were announced, {} came", bytes.len())))
         }
     }
 
     fn put_bytes(&self, name: &str, body: Bytes) -> Result<(), StoreError> {
         let key = self.key(name);
-        self.retry(name, async || self.send(&key, &body, false).await)
-            .map_err(self.failed("put", name))
+        self.retry(name, async || self.send(&key, &body, false).await).map_err(self.failed("put", name))
     }
 }
 
@@ -267,25 +217,18 @@ impl Store for S3Store {
             return Ok(Vec::new());
         }
         let key = self.key(name);
-        self.retry(name, async || self.fetch(&key, Some(&range)).await)
-            .map_err(self.failed("get_range", name))
+        self.retry(name, async || self.fetch(&key, Some(&range)).await).map_err(self.failed("get_range", name))
     }
 
     fn size(&self, name: &str) -> Result<Option<u64>, StoreError> {
         check_name(name)?;
         let key = self.key(name);
         let head = async || {
-            let request = self
-                .client
-                .head_object()
-                .bucket(&self.options.bucket)
-                .key(&key);
+            let request = self.client.head_object().bucket(&self.options.bucket).key(&key);
             let length = self.within(0, request.send()).await?.content_length;
             length
                 .and_then(|length| u64::try_from(length).ok())
-                .ok_or_else(|| {
-                    Fault::new(Kind::Lost, "the answer does not say how long the object is")
-                })
+                .ok_or_else(|| Fault::new(Kind::Lost, "the answer does not say how long the object is"))
         };
         match self.retry(name, head) {
             Ok(size) => Ok(Some(size)),
@@ -294,11 +237,7 @@ impl Store for S3Store {
         }
     }
 
-    fn list(
-        &self,
-        prefix: &str,
-        visit: &mut dyn FnMut(Entry) -> ControlFlow<()>,
-    ) -> Result<(), StoreError> {
+    fn list(&self, prefix: &str, visit: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<(), StoreError> {
         check_prefix(prefix)?;
         let (root, start) = (self.key(""), self.key(prefix));
         let mut token: Option<String> = None;
@@ -306,32 +245,18 @@ impl Store for S3Store {
         loop {
             let page = self
                 .retry(prefix, async || {
-                    let request = self
-                        .client
-                        .list_objects_v2()
-                        .bucket(&self.options.bucket)
-                        .prefix(&start);
-                    let request = request
-                        .max_keys(self.options.page_size)
-                        .set_continuation_token(token.clone());
+                    let request = self.client.list_objects_v2().bucket(&self.options.bucket).prefix(&start);
+                    let request = request.max_keys(self.options.page_size).set_continuation_token(token.clone());
                     self.within(0, request.send()).await
                 })
                 .map_err(self.failed("list", prefix))?;
             for object in page.contents.unwrap_or_default() {
-                let Some(name) = object
-                    .key
-                    .as_deref()
-                    .and_then(|key| key.strip_prefix(&root))
-                else {
+                let Some(name) = object.key.as_deref().and_then(|key| key.strip_prefix(&root)) else {
                     continue;
                 };
                 if last.as_deref().is_some_and(|last| name <= last) {
                     let reason = format!("{name:?} is listed after {last:?}, out of byte order");
-                    return Err(StoreError::Broken(Failure::new(
-                        "list",
-                        at(self, prefix),
-                        reason,
-                    )));
+                    return Err(StoreError::Broken(Failure::new("list", at(self, prefix), reason)));
                 }
                 last = Some(name.to_owned());
                 // Tools that show folders make empty objects whose names end with a slash.
@@ -342,17 +267,8 @@ impl Store for S3Store {
                     tracing::warn!(object = %at(self, name), reason, "left out: its name cannot be used");
                     continue;
                 }
-                let size = object
-                    .size
-                    .and_then(|size| u64::try_from(size).ok())
-                    .unwrap_or(0);
-                if visit(Entry {
-                    name: name.to_owned(),
-                    size,
-                    version: object.e_tag.clone(),
-                })
-                .is_break()
-                {
+                let size = object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0);
+                if visit(Entry { name: name.to_owned(), size, version: object.e_tag.clone() }).is_break() {
                     return Ok(());
                 }
             }
@@ -367,11 +283,7 @@ impl Store for S3Store {
         check_name(name)?;
         let key = self.key(name);
         let delete = async || {
-            let request = self
-                .client
-                .delete_object()
-                .bucket(&self.options.bucket)
-                .key(&key);
+            let request = self.client.delete_object().bucket(&self.options.bucket).key(&key);
             self.within(0, request.send()).await
         };
         match self.retry(name, delete) {
@@ -386,25 +298,17 @@ impl Store for S3Store {
         check_name(to)?;
         // The service must see the source, but copying an object onto itself is an error there.
         if from == to {
-            let missing =
-                || StoreError::Missing(Failure::new("copy", at(self, from), "it is not there"));
+            let missing = || StoreError::Missing(Failure::new("copy", at(self, from), "it is not there"));
             return self.size(from)?.map(|_| ()).ok_or_else(missing);
         }
         let source = percent::encode(&format!("{}/{}", self.options.bucket, self.key(from)));
         let key = self.key(to);
         let copy = async || {
-            let request = self
-                .client
-                .copy_object()
-                .bucket(&self.options.bucket)
-                .key(&key)
-                .copy_source(&source);
+            let request = self.client.copy_object().bucket(&self.options.bucket).key(&key).copy_source(&source);
             // The server moves the bytes, at a speed unknown here: time for the largest copy that S3 allows.
             self.within(5 << 30, request.send()).await
         };
-        self.retry(to, copy)
-            .map(|_| ())
-            .map_err(self.failed("copy", from))
+        self.retry(to, copy).map(|_| ()).map_err(self.failed("copy", from))
     }
 
     fn describe(&self) -> String {
@@ -413,8 +317,5 @@ impl Store for S3Store {
 }
 
 fn late(what: &str, limit: Duration) -> Fault {
-    Fault::new(
-        Kind::Lost,
-        format!("{what} within {} s", limit.as_secs_f64()),
-    )
+    Fault::new(Kind::Lost, format!("{what} within {} s", limit.as_secs_f64()))
 }

@@ -18,23 +18,12 @@ const MAX_PARTS: u64 = 10_000;
 impl S3Store {
     /// Sends `size` bytes of `source` in parts. The object appears when all are there; if something fails, the parts
     /// are taken back.
-    pub(super) fn put_parts(
-        &self,
-        name: &str,
-        source: impl Read,
-        size: u64,
-    ) -> Result<(), StoreError> {
+    pub(super) fn put_parts(&self, name: &str, source: impl Read, size: u64) -> Result<(), StoreError> {
         let key = self.key(name);
         let begin = async || {
-            let request = self
-                .client
-                .create_multipart_upload()
-                .bucket(&self.options.bucket)
-                .key(&key);
+            let request = self.client.create_multipart_upload().bucket(&self.options.bucket).key(&key);
             let begun = self.within(0, request.send()).await?;
-            begun
-                .upload_id
-                .ok_or_else(|| Fault::new(Kind::Broken, "the service gave no id for the upload"))
+            begun.upload_id.ok_or_else(|| Fault::new(Kind::Broken, "the service gave no id for the upload"))
         };
         let upload = self.retry(name, begin).map_err(self.failed("put", name))?;
         let sent = self
@@ -42,11 +31,7 @@ impl S3Store {
             .and_then(|parts| self.complete(name, &key, &upload, parts, size));
         if sent.is_err() {
             let abort = async || {
-                let request = self
-                    .client
-                    .abort_multipart_upload()
-                    .bucket(&self.options.bucket)
-                    .key(&key);
+                let request = self.client.abort_multipart_upload().bucket(&self.options.bucket).key(&key);
                 self.within(0, request.upload_id(&upload).send()).await
             };
             if let Err(fault) = self.retry(name, abort) {
@@ -74,17 +59,9 @@ impl S3Store {
                 .by_ref()
                 .take(want)
                 .read_to_end(&mut bytes)
-                .and_then(|read| {
-                    if read as u64 == want {
-                        Ok(())
-                    } else {
-                        Err(io::ErrorKind::UnexpectedEof.into())
-                    }
-                })
+                .and_then(|read| if read as u64 == want { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) })
                 .map_err(|error| {
-                    let reason = format!(
-                        "its source of {size} bytes could not be read beyond {sent}: {error}"
-                    );
+                    let reason = format!("its source of {size} bytes could not be read beyond {sent}: {error}");
                     StoreError::Broken(Failure {
                         source: Some(error.into()),
                         ..Failure::new("put", at(self, name), reason)
@@ -92,24 +69,12 @@ impl S3Store {
                 })?;
             let (body, number) = (Bytes::from(bytes), parts.len() as i32 + 1);
             let send = async || {
-                let request = self
-                    .client
-                    .upload_part()
-                    .bucket(&self.options.bucket)
-                    .key(key)
-                    .upload_id(upload);
-                let request = request
-                    .part_number(number)
-                    .body(ByteStream::from(body.clone()));
+                let request = self.client.upload_part().bucket(&self.options.bucket).key(key).upload_id(upload);
+                let request = request.part_number(number).body(ByteStream::from(body.clone()));
                 self.within(body.len(), request.send()).await
             };
             let answer = self.retry(name, send).map_err(self.failed("put", name))?;
-            parts.push(
-                CompletedPart::builder()
-                    .part_number(number)
-                    .set_e_tag(answer.e_tag)
-                    .build(),
-            );
+            parts.push(CompletedPart::builder().part_number(number).set_e_tag(answer.e_tag).build());
             sent += want;
         }
         Ok(parts)
@@ -123,23 +88,10 @@ impl S3Store {
         parts: Vec<CompletedPart>,
         size: u64,
     ) -> Result<(), StoreError> {
-        let parts = CompletedMultipartUpload::builder()
-            .set_parts(Some(parts))
-            .build();
+        let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
         let complete = async || {
-            let request = self
-                .client
-                .complete_multipart_upload()
-                .bucket(&self.options.bucket)
-                .key(key);
-            self.within(
-                0,
-                request
-                    .upload_id(upload)
-                    .multipart_upload(parts.clone())
-                    .send(),
-            )
-            .await
+            let request = self.client.complete_multipart_upload().bucket(&self.options.bucket).key(key);
+            self.within(0, request.upload_id(upload).multipart_upload(parts.clone()).send()).await
         };
         match self.retry(name, complete) {
             Ok(_) => Ok(()),

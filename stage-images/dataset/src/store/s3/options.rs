@@ -7,8 +7,8 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
-    Credentials as Keys, ProvideCredentials, Region, RequestChecksumCalculation,
-    ResponseChecksumValidation, StalledStreamProtectionConfig,
+    Credentials as Keys, ProvideCredentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
+    StalledStreamProtectionConfig,
 };
 
 use crate::store::Credentials;
@@ -73,10 +73,7 @@ impl S3Options {
     /// The pause after attempt number `attempt` (from 0) at `object`: between half and all of the doubled pause. Which
     /// share is a hash, so that many workers that were turned away together do not come back together.
     pub(super) fn pause(&self, object: &str, attempt: u32) -> Duration {
-        let whole = self
-            .first_pause
-            .saturating_mul(1 << attempt.min(20))
-            .min(self.longest_pause);
+        let whole = self.first_pause.saturating_mul(1 << attempt.min(20)).min(self.longest_pause);
         let hash = blake3::hash(format!("{object} {attempt} {}", std::process::id()).as_bytes());
         whole.mul_f64(0.5 + f64::from(hash.as_bytes()[0]) / 512.0)
     }
@@ -91,37 +88,21 @@ impl S3Options {
         loader = match &self.credentials {
             Credentials::Default => loader,
             Credentials::Anonymous => loader.no_credentials(),
-            Credentials::Static {
-                access_key,
-                secret_key,
-                session_token,
-            } => loader.credentials_provider(Keys::new(
-                access_key,
-                secret_key,
-                session_token.clone(),
-                None,
-                "static",
-            )),
+            Credentials::Static { access_key, secret_key, session_token } => {
+                loader.credentials_provider(Keys::new(access_key, secret_key, session_token.clone(), None, "static"))
+            }
         };
         let shared = loader.load().await;
         if let Some(provider) = shared.credentials_provider()
             && let Err(error) = provider.provide_credentials().await
         {
-            return Err(StoreError::Denied(Failure::caused(
-                "open",
-                format!("s3://{}", self.bucket),
-                error,
-            )));
+            return Err(StoreError::Denied(Failure::caused("open", format!("s3://{}", self.bucket), error)));
         }
         let mut config = aws_sdk_s3::config::Builder::from(&shared)
             // The retries are this crate's: it must know whether an earlier attempt may have been carried out.
             .retry_config(RetryConfig::disabled())
             // So are the clocks, which know how many bytes there are.
-            .timeout_config(
-                TimeoutConfig::builder()
-                    .connect_timeout(self.connect_timeout)
-                    .build(),
-            )
+            .timeout_config(TimeoutConfig::builder().connect_timeout(self.connect_timeout).build())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             // Many services know only the checksums that S3 began with.
             .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
