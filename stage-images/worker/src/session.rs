@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use realsyn_crds::{
-    BuildSpec, Manifest, RealSynBuild, RealSynRelease, parse_manifests, release_settings, validate, validate_release,
+    BuildSpec, Manifest, RealSynBuild, RealSynRelease, TextSurface, parse_manifests, release_settings, validate,
+    validate_release,
 };
 use realsyn_dataset::protocol::{Ledger, Reference, owner_uid};
 use realsyn_dataset::store::{Store, StoreOptions, check_conditional, open};
@@ -216,6 +217,12 @@ impl Session {
             None => (Recipes::new(&self.spec, None, &inventory.root()), None),
             Some(release) => {
                 let spec = release.spec.effective(self.spec.profile);
+                if spec.text_surface == TextSurface::ClipRoundtrip {
+                    bail!(
+                        "release {}: spec.textSurface: clipRoundtrip needs CLIP's vocabulary, which this version does not carry; use raw",
+                        release.metadata.name
+                    );
+                }
                 let settings = release_settings(&self.spec, &spec);
                 let recipes = Recipes::new(&self.spec, Some(settings), &inventory.root());
                 let destination = self.destination(release, &recipes)?;
