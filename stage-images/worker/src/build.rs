@@ -3,11 +3,9 @@
 use std::time::Instant;
 
 use anyhow::bail;
-use realsyn_crds::Stage;
 use realsyn_dataset::protocol::StepState;
 use realsyn_plan::Step;
 use realsyn_plan::graph::{BUILD, RELEASE, ids};
-use realsyn_plan::judge::Verdict;
 
 use crate::progress::seconds;
 use crate::report;
@@ -111,14 +109,8 @@ pub fn run_all(run: &mut Run, how: &Execution, progress: &dyn Progress) -> anyho
     let release: &'static [Step] = if run.release.is_some() { RELEASE } else { &[] };
     let steps: Vec<&'static Step> = BUILD.iter().chain(release).collect();
     let mut ran = 0;
-    let mut checked = false;
     'again: for _ in 0..MAX_HEALS {
         for &step in &steps {
-            if !checked && step.id.stage != Stage::Release && !is_sealed(run, step)? {
-                // A missing model is better known before the first stage than after hours of decoding.
-                run.models.check()?;
-                checked = true;
-            }
             match run_step(run, step, how, progress)? {
                 StepEnd::Sealed(n) => ran += n,
                 StepEnd::Healed => continue 'again,
@@ -131,10 +123,6 @@ pub fn run_all(run: &mut Run, how: &Execution, progress: &dyn Progress) -> anyho
         return Ok(ran);
     }
     bail!("objects were lost {MAX_HEALS} times in this run: something removes them from {}", run.store().describe())
-}
-
-fn is_sealed(run: &Run, step: &'static Step) -> anyhow::Result<bool> {
-    Ok(matches!(run.ledger.look(&state(run, step))?, Some(Verdict::Sealed(_))))
 }
 
 fn last_of_stage(steps: &[&Step], step: &Step) -> bool {
@@ -150,11 +138,6 @@ pub fn state<'a>(run: &'a Run, step: &'static Step) -> StepState<'a> {
         seals: &run.seals,
         max_rejected_share: realsyn_crds::execution(&run.build, step.id.stage).max_rejected_share,
     }
-}
-
-/// The stages of a build that a person may name.
-pub fn stage_named(name: &str) -> Option<Stage> {
-    Stage::ALL.iter().copied().find(|s| s.name() == name || s.field() == name)
 }
 
 /// The executable's own default: one job per core.

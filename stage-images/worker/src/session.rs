@@ -75,6 +75,13 @@ pub fn read_manifests(files: &[PathBuf]) -> anyhow::Result<Manifests> {
         }
     }
     for (name, release) in &releases {
+        if release.spec.text_surface == TextSurface::ClipRoundtrip {
+            problems.push(format!(
+                "{name}: release {}: spec.textSurface: clipRoundtrip needs CLIP's vocabulary, which this version does not \
+                 carry; use raw",
+                release.metadata.name
+            ));
+        }
         problems.extend(validate_release(release, builds.first()).iter().map(|p| format!("{name}: {p}")));
     }
     if !problems.is_empty() {
@@ -217,12 +224,6 @@ impl Session {
             None => (Recipes::new(&self.spec, None, &inventory.root()), None),
             Some(release) => {
                 let spec = release.spec.effective(self.spec.profile);
-                if spec.text_surface == TextSurface::ClipRoundtrip {
-                    bail!(
-                        "release {}: spec.textSurface: clipRoundtrip needs CLIP's vocabulary, which this version does not carry; use raw",
-                        release.metadata.name
-                    );
-                }
                 let settings = release_settings(&self.spec, &spec);
                 let recipes = Recipes::new(&self.spec, Some(settings), &inventory.root());
                 let destination = self.destination(release, &recipes)?;

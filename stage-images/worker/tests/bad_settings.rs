@@ -70,6 +70,15 @@ fn a_release_of_another_build_is_named() {
 }
 
 #[test]
+fn a_text_surface_that_cannot_be_made_is_refused_before_the_build_runs() {
+    let text = manifest(|m| {
+        m + "---\napiVersion: realsyn.dev/v1alpha1\nkind: RealSynRelease\nmetadata: {name: r}\nspec: {buildRef: {name: bad}, textSurface: clipRoundtrip}\n"
+    });
+    let said = refused(&text, |_| ());
+    assert!(said.contains("build.yaml") && said.contains("spec.textSurface") && said.contains("use raw"), "{said}");
+}
+
+#[test]
 fn a_file_that_is_not_yaml_is_named_with_the_line() {
     let said = refused("apiVersion: [\n", |_| ());
     assert!(said.contains("build.yaml") && said.contains("YAML"), "{said}");

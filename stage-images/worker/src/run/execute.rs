@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Instant;
 
-use realsyn_crds::execution;
+use realsyn_crds::{Stage, execution};
 use realsyn_dataset::protocol::{Committed, LedgerError, StepState};
 use realsyn_plan::judge::{Missing, Verdict};
 use realsyn_plan::records::{Commit, Effort, Outcome};
@@ -92,7 +92,13 @@ pub fn run_step(
                     reasons.join(", ")
                 );
             }
-            Some(Verdict::Run(missing)) => missing,
+            Some(Verdict::Run(missing)) => {
+                if step.id.stage != Stage::Release {
+                    // A missing model is better known before the first stage than after hours of decoding.
+                    run.models.check()?;
+                }
+                missing
+            }
             other => unreachable!("steps run in order, so their inputs are sealed: {other:?}"),
         };
         ran += missing.len() as u64;

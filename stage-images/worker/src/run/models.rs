@@ -62,6 +62,7 @@ pub struct Models {
     folder: Option<PathBuf>,
     named: BTreeMap<String, ModelRef>,
     hashes: OnceLock<Vec<(PathBuf, String)>>,
+    checked: OnceLock<()>,
     clip: Mutex<Option<Arc<Clip>>>,
     language: Mutex<HashMap<(&'static str, bool, usize), Arc<SmolLm>>>,
 }
@@ -69,12 +70,23 @@ pub struct Models {
 impl Models {
     /// `folder` is searched, one level deep, for what `named` does not place itself.
     pub fn new(folder: Option<PathBuf>, named: BTreeMap<String, ModelRef>) -> Self {
-        Self { folder, named, hashes: OnceLock::new(), clip: Mutex::default(), language: Mutex::default() }
+        Self {
+            folder,
+            named,
+            hashes: OnceLock::new(),
+            checked: OnceLock::new(),
+            clip: Mutex::default(),
+            language: Mutex::default(),
+        }
     }
 
-    /// Finds every named model and compares its hash, without loading it.
+    /// Finds every named model and compares its hash, once, without loading it.
     pub fn check(&self) -> Result<(), ModelError> {
-        self.named.keys().try_for_each(|role| self.find(role).map(drop))
+        if self.checked.get().is_none() {
+            self.named.keys().try_for_each(|role| self.find(role).map(drop))?;
+            self.checked.get_or_init(|| ());
+        }
+        Ok(())
     }
 
     /// A role without a model of its own is played by `clip`.
