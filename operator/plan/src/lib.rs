@@ -20,6 +20,7 @@ pub mod ids;
 pub mod judge;
 pub mod layout;
 pub mod recipe;
+pub mod report;
 pub mod records;
 pub mod why;
 

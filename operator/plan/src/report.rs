@@ -1,0 +1,255 @@
+//! What an `advance` pod tells the controller: the content of its termination message.
+//!
+//! The message crosses a trust boundary: whoever can run a pod can write one. So it is parsed strictly, every field is
+//! checked against the graph, and nothing in it is ever a name, a path or a command.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::graph::{BUILD, RELEASE, Step};
+use crate::{Digest, StepId};
+
+/// A kubelet keeps this many bytes of a container's termination message.
+pub const MAX_BYTES: usize = 4096;
+/// A Job has at most this many indexes.
+pub const MAX_TASKS: u32 = 10_000;
+/// Sentences are cut to this many characters.
+const MAX_SENTENCE: usize = 600;
+
+/// How things stand after `advance` has sealed what is complete.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Report {
+    /// What was listed; absent only when that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<Listed>,
+    /// Steps whose seal counts, but for those that the caller said it knows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sealed: Vec<SealedStep>,
+    /// Steps that can run now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ready: Vec<ReadyStep>,
+    /// Everything asked for is sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub complete: Option<Complete>,
+    /// There was no room for all that is sealed: ask again, naming what is known by now.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
+    /// Why nothing goes on until a person acts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stalled: Option<String>,
+}
+
+/// The pinned inventory, in numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listed {
+    /// Its root.
+    pub root: Digest,
+    /// Files.
+    pub files: u64,
+    /// Shards.
+    pub shards: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// A step that is done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SealedStep {
+    /// The step, as `stage/step`.
+    pub step: String,
+    /// Its shards.
+    pub shards: u64,
+    /// Records read.
+    #[serde(rename = "in", default)]
+    pub records_in: u64,
+    /// Records written.
+    #[serde(rename = "out", default)]
+    pub records_out: u64,
+    /// Shards rejected, by reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rejected: BTreeMap<String, u64>,
+}
+
+/// A step that can run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReadyStep {
+    /// The step, as `stage/step`.
+    pub step: String,
+    /// Its shards.
+    pub shards: u64,
+    /// Those without a commit.
+    pub missing: u64,
+    /// Rows of the task list: the indexes of its Job.
+    pub tasks: u32,
+    /// The task list's hash, under which the workers find it.
+    pub list: Digest,
+}
+
+/// What came of everything.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Complete {
+    /// Of a build the pool's digest, of a release the digest of its content.
+    pub digest: Digest,
+    /// Image-text pairs.
+    pub pairs: u64,
+    /// Bytes, of a release.
+    #[serde(default)]
+    pub bytes: u64,
+    /// Where the release lies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uri: Option<String>,
+}
+
+/// A message that is not a report.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the report of an advance pod cannot be used: {0}")]
+pub struct BadReport(String);
+
+/// The step of this name, from either table.
+pub fn step_named(name: &str) -> Option<&'static Step> {
+    BUILD.iter().chain(RELEASE).find(|s| s.id.to_string() == name)
+}
+
+impl Report {
+    /// The report as a termination message: as many sealed steps as fit, the rest announced by `more`.
+    pub fn encode(mut self) -> Vec<u8> {
+        if let Some(sentence) = &mut self.stalled {
+            *sentence = cut(sentence);
+        }
+        loop {
+            let bytes = serde_json::to_vec(&self).expect("a report has string keys");
+            if bytes.len() <= MAX_BYTES || self.sealed.pop().is_none() {
+                return bytes;
+            }
+            self.more = true;
+            self.complete = None;
+        }
+    }
+
+    /// Reads a termination message.
+    ///
+    /// # Errors
+    /// Bytes that are not a report: too long, not JSON, an unknown field or step, more tasks than a Job may have,
+    /// counts that contradict each other.
+    pub fn parse(message: &[u8]) -> Result<Self, BadReport> {
+        let bad = |what: String| Err(BadReport(what));
+        if message.len() > MAX_BYTES {
+            return bad(format!("it has {} bytes, {MAX_BYTES} are allowed", message.len()));
+        }
+        let mut report: Self = serde_json::from_slice(message).map_err(|e| BadReport(e.to_string()))?;
+        let mut last = None;
+        for name in report.sealed.iter().map(|s| &s.step).chain(report.ready.iter().map(|r| &r.step)) {
+            if step_named(name).is_none() {
+                return bad(format!("there is no step `{}`", cut(name)));
+            }
+            if last == Some(name) {
+                return bad(format!("{name} stands there twice"));
+            }
+            last = Some(name);
+        }
+        for ready in &report.ready {
+            if ready.tasks == 0 || ready.tasks > MAX_TASKS {
+                return bad(format!("{}: {} tasks; from 1 to {MAX_TASKS} are possible", ready.step, ready.tasks));
+            }
+            if ready.missing > ready.shards || u64::from(ready.tasks) > ready.missing {
+                let ReadyStep { step, shards, missing, tasks, .. } = ready;
+                return bad(format!("{step}: {tasks} tasks for {missing} missing of {shards} shards"));
+            }
+        }
+        for sealed in &mut report.sealed {
+            if sealed.rejected.values().fold(0, |sum: u64, n| sum.saturating_add(*n)) > sealed.shards {
+                return bad(format!("{}: more shards rejected than there are", sealed.step));
+            }
+            sealed.rejected = std::mem::take(&mut sealed.rejected).into_iter().map(|(why, n)| (cut(&why), n)).collect();
+        }
+        if let Some(sentence) = &mut report.stalled {
+            *sentence = cut(sentence);
+        }
+        Ok(report)
+    }
+
+    /// The ready step of this id.
+    pub fn ready(&self, id: StepId) -> Option<&ReadyStep> {
+        self.ready.iter().find(|r| r.step == id.to_string())
+    }
+}
+
+/// A sentence without control characters, of bounded length: it will stand in a status and on a terminal.
+fn cut(text: &str) -> String {
+    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_SENTENCE).collect();
+    clean.trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ready() -> ReadyStep {
+        ReadyStep { step: "fetch/fetch".into(), shards: 9, missing: 5, tasks: 2, list: Digest([7; 32]) }
+    }
+
+    #[test]
+    fn what_fits_comes_back_and_what_does_not_is_announced() {
+        let sealed = |step: &Step| SealedStep {
+            step: step.id.to_string(),
+            shards: u64::MAX,
+            records_in: u64::MAX,
+            records_out: u64::MAX,
+            rejected: BTreeMap::from([("truncated-parquet".into(), 3)]),
+        };
+        let mut all = Report { ready: vec![ready()], ..Report::default() };
+        all.sealed = BUILD.iter().take(3).map(sealed).collect();
+        assert_eq!(Report::parse(&all.clone().encode()).unwrap(), all);
+        all.sealed = BUILD.iter().chain(RELEASE).map(sealed).collect();
+        let some = Report::parse(&all.clone().encode()).unwrap();
+        assert!(some.more && some.ready == all.ready && some.sealed.len() > 10);
+        assert_eq!(some.sealed, all.sealed[..some.sealed.len()]);
+    }
+
+    #[test]
+    fn nothing_that_a_stranger_writes_is_taken_for_a_report() {
+        let good = Report { ready: vec![ready()], ..Report::default() }.encode();
+        let good = String::from_utf8(good).unwrap();
+        for (from, to) in [
+            ("fetch/fetch", "../../etc"),
+            ("\"tasks\":2", "\"tasks\":0"),
+            ("\"tasks\":2", "\"tasks\":10001"),
+            ("\"tasks\":2", "\"tasks\":6"),
+            ("\"missing\":5", "\"missing\":50"),
+            ("\"missing\":5", "\"missing\":-5"),
+            ("\"shards\":9", "\"shards\":9,\"image\":\"x\""),
+            ("0707", "07zz"),
+        ] {
+            let forged = good.replacen(from, to, 1);
+            assert_ne!(forged, good);
+            Report::parse(forged.as_bytes()).expect_err(&forged);
+        }
+        let mut state = 1u64;
+        for n in 0..5000 {
+            // Any bytes of any length, and any prefix of a good report: an error, never a panic.
+            let bytes: Vec<u8> = (0..n)
+                .map(|_| {
+                    state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                    (state >> 56) as u8
+                })
+                .collect();
+            assert!(Report::parse(&bytes).is_err());
+            if n < good.len() {
+                assert!(Report::parse(&good.as_bytes()[..n]).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn sentences_are_cut_and_clean() {
+        let report = Report { stalled: Some(format!("a\u{1b}[31m{}", "x".repeat(9000))), ..Report::default() };
+        let read = Report::parse(&report.encode()).unwrap().stalled.unwrap();
+        assert!(read.len() <= MAX_SENTENCE && !read.contains('\u{1b}'));
+    }
+}
