@@ -8,7 +8,7 @@ VENV := $(CACHE)/venv
 OUT := $(CACHE)/demo
 REALSYN := target/debug/realsyn
 
-.PHONY: test demo lint build models corpus python tools soak clean-demo
+.PHONY: test demo lint build models corpus python tools soak bench-quality bench-pipeline clean-demo
 
 # Everything is built with one selection of packages, so that features are resolved once and nothing is built twice.
 build: tools
@@ -28,6 +28,13 @@ lint:
 # Fifty kills instead of the ten of `make test`.
 soak: models build
 	REALSYN_MODELS=$(abspath $(MODELS)) REALSYN_KILLS=50 cargo test --workspace --test whole_build -- --nocapture killed
+
+# What docs/benchmarks.md describes. Both need the OpenStax sample: REALSYN_OPENSTAX, or ../shared/data/openstax.
+bench-quality: models python build
+	$(VENV)/bin/python e2e/bench/quality.py $(REALSYN) $(MODELS) $(CACHE)/bench/quality
+
+bench-pipeline: models python build
+	$(VENV)/bin/python e2e/bench/pipeline.py $(REALSYN) $(MODELS) $(CACHE)/bench/pipeline
 
 models:
 	python3 scripts/fetch-models.py $(MODELS)

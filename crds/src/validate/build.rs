@@ -61,7 +61,7 @@ pub fn warnings(build: &RealSynBuild) -> Vec<Problem> {
 
 fn source(judge: &mut Judge, build: &RealSynBuild) {
     let source = &build.spec.source;
-    judge.uri("spec.source.uri", &source.uri, &["s3", "file"]);
+    judge.uri("spec.source.uri", &source.uri, &["s3", "file", "pvc"]);
     judge.require(
         matches!(source.format, Format::Obelics | Format::Html | Format::Images),
         "spec.source.format",
@@ -76,7 +76,7 @@ fn source(judge: &mut Judge, build: &RealSynBuild) {
          `mirrorsOnly`",
     );
     for (i, mirror) in source.image_mirrors.iter().enumerate() {
-        judge.uri(&format!("spec.source.imageMirrors[{i}].uri"), &mirror.uri, &["s3", "file"]);
+        judge.uri(&format!("spec.source.imageMirrors[{i}].uri"), &mirror.uri, &["s3", "file", "pvc"]);
         let hidden_by = source.image_mirrors[..i].iter().find(|m| mirror.prefix.starts_with(&m.prefix));
         if let Some(first) = hidden_by {
             let message =

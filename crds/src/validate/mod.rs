@@ -88,7 +88,7 @@ impl Judge {
 
     fn list(&mut self, path: &str, list: Option<&ListRef>) {
         if let Some(list) = list {
-            self.uri(&format!("{path}.uri"), &list.uri, &["s3", "file"]);
+            self.uri(&format!("{path}.uri"), &list.uri, &["s3", "file", "pvc"]);
             self.sha256(&format!("{path}.sha256"), &list.sha256);
         }
     }

@@ -75,7 +75,7 @@ pub struct Question<'a> {
     pub made_from: &'a BTreeMap<String, Digest>,
     /// Partitions of its shuffled roles, from [`crate::layout::partitions`].
     pub partitions: &'a BTreeMap<String, u32>,
-    /// The share of shards that may be rejected; at least one always may.
+    /// The share of shards that may be rejected. At least one may, but never all: an empty step is no result.
     pub max_rejected_share: f64,
 }
 
@@ -112,7 +112,8 @@ pub fn judge_commits<'a>(
         return Verdict::Run(missing);
     }
     let seal = Seal::new(q.step, q.digests, seal_generation, q.made_from.clone(), &found, q.partitions);
-    let allowed = ((q.specs.len() as f64 * q.max_rejected_share) as u64).max(1);
+    let shards = q.specs.len() as u64;
+    let allowed = ((shards as f64 * q.max_rejected_share) as u64).max(1).min(shards.saturating_sub(1));
     if seal.rejected.values().sum::<u64>() > allowed {
         return Verdict::TooManyRejected { rejected: seal.rejected, allowed };
     }

@@ -5,9 +5,12 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use crate::graph::{Cut, Read, Sharding, Step};
+use realsyn_crds::Preview;
+
+use crate::graph::{self, Cut, Read, Sharding, Step};
+use crate::ids::OrderKey;
 use crate::records::Seal;
-use crate::{Digest, StepId};
+use crate::{Digest, Id, StepId};
 
 /// Bytes of source documents per range of ids.
 const RANGE_BYTES: u64 = 4 << 20;
@@ -19,6 +22,9 @@ const GROUP_BYTES: u64 = 256 << 20;
 pub struct Inventory {
     /// Shards in order.
     pub shards: Vec<SourceShard>,
+    /// For a sample: the number of each shard in the whole.
+    #[serde(skip)]
+    sampled: Option<Vec<u32>>,
 }
 
 /// One inventory shard: one file, or a run of files in name order.
@@ -40,6 +46,36 @@ pub struct SourceFile {
 }
 
 impl Inventory {
+    /// An inventory of these shards.
+    pub fn new(shards: Vec<SourceShard>) -> Self {
+        Self { shards, sampled: None }
+    }
+
+    /// The keyed sample that `preview` asks for, in order, and at least one shard. Growing the sample keeps what was in
+    /// it.
+    pub fn sample(&self, preview: &Preview) -> Self {
+        let order = |n: usize| Id::of_document(Some(&self.shards[n].files[0].name), "", 0).order(OrderKey::Preview);
+        let mut numbers: Vec<usize> = (0..self.shards.len()).collect();
+        numbers.sort_by_key(|n| (order(*n), *n));
+        let share = preview.share.unwrap_or(1.0).clamp(0.0, 1.0);
+        let limit = (share * u64::MAX as f64) as u64;
+        let wanted = match preview.shards {
+            Some(shards) => shards as usize,
+            None => numbers.iter().filter(|n| order(**n) <= limit).count(),
+        };
+        numbers.truncate(wanted.max(1));
+        numbers.sort_unstable();
+        Self {
+            shards: numbers.iter().map(|n| self.shards[*n].clone()).collect(),
+            sampled: Some(numbers.into_iter().map(|n| n as u32).collect()),
+        }
+    }
+
+    /// A shard's number in the whole inventory.
+    fn number(&self, shard: u32) -> u32 {
+        self.sampled.as_ref().map_or(shard, |numbers| numbers[shard as usize])
+    }
+
     /// Bytes of all files.
     pub fn bytes(&self) -> u64 {
         self.shards.iter().flat_map(|s| &s.files).map(|f| f.bytes).sum()
@@ -114,7 +150,9 @@ pub fn layout(step: &Step, inventory: &Inventory, seals: &Seals) -> Option<Vec<S
     }
     let mut specs = Vec::with_capacity(groups.len());
     for (number, group) in (0..).zip(groups) {
-        let mut key = cuts.iter().fold(Digest::builder("key").number(number.into()), |key, n| key.number((*n).into()));
+        // What a preview made of a source file is taken over by the whole build, where the shard has another number.
+        let named = if is_local(step) { inventory.number(number) } else { number };
+        let mut key = cuts.iter().fold(Digest::builder("key").number(named.into()), |key, n| key.number((*n).into()));
         if let Sharding::Groups(_) = step.sharding {
             // The rows of a group tell their home shards by number.
             key = key.number(group.start.into());
@@ -136,6 +174,16 @@ pub fn layout(step: &Step, inventory: &Inventory, seals: &Seals) -> Option<Vec<S
         specs.push(ShardSpec { number, key: key.finish(), group });
     }
     Some(specs)
+}
+
+/// Whether a shard of the step follows from its source shard alone.
+fn is_local(step: &Step) -> bool {
+    step.sharding == Sharding::Each(Cut::Home)
+        && step.reads.iter().all(|read| match read {
+            Read::Source => true,
+            Read::Shard(from) => is_local(graph::find(*from)),
+            Read::Group(_) | Read::Partition(..) | Read::Whole(_) => false,
+        })
 }
 
 /// The roots of all seals that a step is made from; `None` while one is missing.
@@ -165,6 +213,31 @@ fn cut_groups(sizes: impl Iterator<Item = u64>) -> Vec<Range<u32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_preview_is_taken_over_by_the_whole_build() {
+        let shards = (0..40).map(|n| SourceShard {
+            files: vec![SourceFile { name: format!("part-{n}"), bytes: 9, version: "1".into() }],
+        });
+        let whole = Inventory::new(shards.collect());
+        let keys = |inventory: &Inventory| -> Vec<Digest> {
+            let specs = layout(graph::find(graph::ids::DOCUMENTS), inventory, &Seals::new()).unwrap();
+            specs.into_iter().map(|s| s.key).collect()
+        };
+        let all = keys(&whole);
+        let mut before = Vec::new();
+        for n in [1, 5, 17, 40] {
+            let sample = keys(&whole.sample(&Preview { shards: Some(n), share: None }));
+            assert_eq!(sample.len(), n as usize);
+            assert!(before.iter().all(|key| sample.contains(key)), "a larger sample holds the smaller one");
+            assert!(sample.iter().all(|key| all.contains(key)), "every commit of the preview counts in the whole");
+            before = sample;
+        }
+        let some = whole.sample(&Preview { share: Some(0.5), shards: None }).shards.len();
+        // 40 fair coins: outside of 6..=34 in fewer than one of 100,000 namings.
+        assert!((6..=34).contains(&some), "{some}");
+        assert_eq!(whole.sample(&Preview { share: Some(0.0), shards: None }).shards.len(), 1);
+    }
 
     #[test]
     fn groups_are_stable_under_appending() {

@@ -20,8 +20,8 @@ pub mod ids;
 pub mod judge;
 pub mod layout;
 pub mod recipe;
-pub mod report;
 pub mod records;
+pub mod report;
 pub mod why;
 
 pub use digest::Digest;

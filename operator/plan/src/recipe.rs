@@ -9,7 +9,8 @@ use realsyn_crds::{BuildSpec, Class, Stage, stage_settings};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::graph::stages_read;
+use crate::graph::{RELEASE, stages_read};
+use crate::layout::Seals;
 use crate::{Digest, StepId};
 
 /// What a stage does. Raised by hand whenever a stage's bytes change under equal settings; a golden test per stage
@@ -31,7 +32,6 @@ pub fn revision(stage: Stage) -> u32 {
         | Stage::SentenceCells
         | Stage::SentenceDedupSemantic
         | Stage::SentenceCluster
-        | Stage::ImageEmbed
         | Stage::ImageCells
         | Stage::ImageDedupSemantic
         | Stage::ImageCluster
@@ -42,6 +42,7 @@ pub fn revision(stage: Stage) -> u32 {
         | Stage::Generate
         | Stage::PairScore
         | Stage::Release => 1,
+        Stage::ImageEmbed => 2,
     }
 }
 
@@ -172,6 +173,15 @@ pub fn inventory_digest(spec: &BuildSpec) -> Digest {
         .part(&spec.source.uri)
         .part(&spec.source.revision)
         .finish()
+}
+
+/// The digest of a build's pool: over the roots of all that a release reads. `None` until all of it is sealed.
+pub fn pool_digest(seals: &Seals) -> Option<Digest> {
+    let mut read: Vec<StepId> = RELEASE.iter().flat_map(|s| s.reads).filter_map(|r| r.step()).collect();
+    read.retain(|step| step.stage != Stage::Release);
+    read.sort();
+    read.dedup();
+    read.iter().try_fold(Digest::builder("pool"), |b, step| Some(b.digest(&seals.get(step)?.root))).map(|b| b.finish())
 }
 
 /// Writes an object's leaves under dotted paths; arrays are leaves, nulls are left out.

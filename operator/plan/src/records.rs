@@ -381,6 +381,11 @@ pub fn object_name(step: StepId, recipe: &Digest, key: &Digest, attempt: &str, r
     format!("{}/{}.{attempt}.{role}.{suffix}", commit_folder(step, recipe), half(key))
 }
 
+/// Where the list of a step's tasks lies, named by its own hash: a JSON array of arrays of shard numbers.
+pub fn task_list_name(step: StepId, list: &Digest) -> String {
+    format!("{step}/_tasks/{list}.json")
+}
+
 /// Where a seal lies.
 pub fn seal_name(step: StepId, stage_digest: &Digest, generation: u32) -> String {
     format!("{step}/{stage_digest}.g{generation}.seal.json")

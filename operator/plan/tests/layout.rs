@@ -243,6 +243,9 @@ fn one_shard_may_always_be_rejected_and_more_by_their_share() {
     let Verdict::Seal(seal) = Bench::new(10, 2).judge(0.2) else { panic!("two of ten are allowed") };
     assert_eq!(seal.rejected["broken"], 2);
     assert_eq!(seal.shards.len(), 10);
+    // A step that lost its only shard has no result to go on with.
+    let Verdict::TooManyRejected { allowed, .. } = Bench::new(1, 1).judge(1.0) else { panic!("nothing is left") };
+    assert_eq!(allowed, 0);
 }
 
 #[test]

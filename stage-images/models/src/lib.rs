@@ -44,7 +44,7 @@ mod weights;
 mod workers;
 
 pub use demo::{ConseEncoder, LabelCaptioner, LabelTagger, LabelTaggerOptions};
-pub use efficientnet::{Classified, EfficientNet};
+pub use efficientnet::{Classified, EfficientNet, View};
 pub use error::ModelError;
 pub use folder::{file_sha256, folder_sha256};
 pub use minilm::MiniLm;

@@ -6,11 +6,12 @@ use anyhow::bail;
 use realsyn_dataset::protocol::StepState;
 use realsyn_plan::Step;
 use realsyn_plan::graph::{BUILD, RELEASE, ids};
+use realsyn_plan::recipe::pool_digest;
 
 use crate::progress::seconds;
 use crate::report;
 use crate::run::{Execution, Progress, Run, StepEnd, run_step};
-use crate::session::{Locations, Session};
+use crate::session::{Locations, Session, SettingsError};
 use crate::stages::publish::ReleaseManifest;
 
 /// How often lost objects may be healed before the store is called broken.
@@ -48,6 +49,16 @@ pub struct Outcome {
 pub fn build(args: &BuildArgs, progress: &dyn Progress, how: &Execution) -> anyhow::Result<Outcome> {
     let started = Instant::now();
     let session = Session::open(&args.at)?;
+    if session.spec.suspend {
+        return Err(SettingsError(format!(
+            "build {}: spec.suspend is true, so nothing runs; set it to false",
+            session.manifests.build.metadata.name
+        ))
+        .into());
+    }
+    if session.spec.budget.is_some() {
+        progress.warn("spec.budget is kept on a cluster; a build on one machine does not measure it");
+    }
     session.check_store()?;
     let (inventory, listed) = session.inventory(args.list)?;
     if listed {
@@ -60,6 +71,10 @@ pub fn build(args: &BuildArgs, progress: &dyn Progress, how: &Execution) -> anyh
     session.refer(&run)?;
     outcome.shards += run_all(&mut run, how, progress)?;
     for release in releases {
+        if pool_digest(&run.seals).is_none() {
+            println!("release  {}: waits for the stages that spec.stopAfter leaves out", release.metadata.name);
+            continue;
+        }
         let mut of_release = session.run(inventory.clone(), Some(release))?;
         session.refer(&of_release)?;
         of_release.seals = run.seals.clone();
@@ -72,7 +87,7 @@ pub fn build(args: &BuildArgs, progress: &dyn Progress, how: &Execution) -> anyh
             run = of_release;
         }
     }
-    let place = format!("{}/report.html", args.at.out.trim_end_matches('/'));
+    let place = format!("{}/report.html", session.out.trim_end_matches('/'));
     if !args.no_report && (outcome.shards > 0 || run.store().size("report.html")?.is_none()) {
         run.store().put("report.html", report::html(&run)?.as_bytes())?;
     }
@@ -92,7 +107,7 @@ fn print_outcome(outcome: &Outcome, run: &Run, started: Instant) {
         println!("digest   {}", manifest.digest);
         println!("data     {}", manifest.uri);
     }
-    if outcome.releases.is_empty() {
+    if outcome.releases.is_empty() && run.seals.contains_key(&ids::PAIR_SCORE) {
         println!("pairs    {}", run.seals.get(&ids::PAIR_SCORE).map_or(0, |s| s.count("out")));
     }
     if let Some(report) = &outcome.report {

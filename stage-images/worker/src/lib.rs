@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod build;
+pub mod exit;
 pub mod explain;
 pub mod plan_command;
 pub mod progress;
@@ -18,9 +19,14 @@ pub mod stage_command;
 pub mod stages;
 
 use realsyn_plan::Step;
-use realsyn_plan::layout::layout;
+use realsyn_plan::graph::Sharding;
+use realsyn_plan::layout::{layout, pieces};
 
-/// How many shards a step has; `None` while a step that it reads is not sealed.
+/// How many shards a step has; `None` while the step that this follows from is not sealed.
 pub fn shards_of(run: &run::Run, step: &Step) -> Option<u64> {
-    layout(step, &run.inventory, &run.seals).map(|specs| specs.len() as u64)
+    match step.sharding {
+        Sharding::One => Some(1),
+        Sharding::Each(cut) => pieces(cut, &run.inventory, &run.seals).map(u64::from),
+        Sharding::Groups(_) => layout(step, &run.inventory, &run.seals).map(|specs| specs.len() as u64),
+    }
 }

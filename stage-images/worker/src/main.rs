@@ -4,15 +4,17 @@
 
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use realsyn_plan::Id;
 use realsyn_worker::build::{BuildArgs, build, default_jobs};
+use realsyn_worker::exit;
 use realsyn_worker::explain::explain;
 use realsyn_worker::plan_command::{PlanArgs, plan};
 use realsyn_worker::progress::Lines;
 use realsyn_worker::run::{Execution, Order};
 use realsyn_worker::session::{Locations, Session};
-use realsyn_worker::stage_command::{StageArgs, advance, stage};
+use realsyn_worker::stage_command::{AdvanceArgs, StageArgs, advance, stage};
 
 /// Image-text datasets out of interleaved documents.
 #[derive(Parser)]
@@ -38,10 +40,7 @@ enum Command {
     /// Run the missing shards of one step, as a pod does
     Stage(StageArgs),
     /// Seal what is complete and say, as JSON, which steps are ready to run
-    Advance {
-        #[command(flatten)]
-        at: Locations,
-    },
+    Advance(AdvanceArgs),
 }
 
 fn main() -> ExitCode {
@@ -53,7 +52,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("realsyn: {error:#}");
-            ExitCode::FAILURE
+            exit::code(&error)
         }
     }
 }
@@ -78,9 +77,17 @@ fn run(command: Command) -> anyhow::Result<()> {
             print!("{}", explain(&mut run, id)?);
             Ok(())
         }
-        Command::Stage(args) => stage(&args),
-        Command::Advance { at } => {
-            println!("{}", advance(&at)?);
+        Command::Stage(args) => {
+            exit::on_sigterm()?;
+            exit::explained(args.report.as_deref(), stage(&args))
+        }
+        Command::Advance(args) => {
+            exit::on_sigterm()?;
+            let report = exit::explained(args.report.as_deref(), advance(&args))?.encode();
+            if let Some(file) = &args.report {
+                return std::fs::write(file, report).with_context(|| format!("cannot write {}", file.display()));
+            }
+            println!("{}", String::from_utf8_lossy(&report));
             Ok(())
         }
     }

@@ -2,15 +2,18 @@
 
 use std::fmt::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use realsyn_crds::Stage;
+use realsyn_crds::{Engine, Stage, device, execution};
 use realsyn_plan::graph::{BUILD, RELEASE};
-use realsyn_plan::judge::Verdict;
+use realsyn_plan::judge::{Missing, Verdict};
 use realsyn_plan::recipe::Recipes;
+use realsyn_plan::report::MAX_TASKS;
 use realsyn_plan::why::why;
 use realsyn_plan::{Step, cost};
 
 use crate::build::state;
+use crate::progress::seconds;
 use crate::report::bytes;
 use crate::run::Run;
 use crate::session::{Locations, Session, read_manifests};
@@ -36,6 +39,8 @@ struct Line {
     tasks: u64,
     moved: u64,
     stored: u64,
+    core_seconds: f64,
+    measured: bool,
     sealed: usize,
     steps: usize,
 }
@@ -59,16 +64,18 @@ pub fn plan(args: &PlanArgs) -> anyhow::Result<String> {
         }
     };
     let mut text = format!(
-        "{:<26} {:<9} {:<10} {:>13} {:>6} {:>10} {:>10}  why\n",
-        "stage", "digest", "state", "shards", "tasks", "moves", "stores"
+        "{:<26} {:<9} {:<8} {:>13} {:>6} {:>9} {:>9} {:>9}  why\n",
+        "stage", "digest", "state", "shards", "tasks", "moves", "stores", "work"
     );
     let steps: Vec<&'static Step> =
         BUILD.iter().chain(RELEASE).filter(|s| s.id.stage != Stage::Release || release.is_some()).collect();
-    let (mut peak, mut to_run) = (0, 0);
+    let (mut peak, mut now, mut to_run, mut work) = (0, 0, 0, 0.0);
     for stage_steps in steps.chunk_by(|a, b| a.id.stage == b.id.stage) {
         let stage = stage_steps[0].id.stage;
-        let line = line(&mut run, stage_steps)?;
+        let line = line(&mut run, &steps, stage_steps)?;
         peak += line.stored;
+        now += if line.measured { line.stored } else { 0 };
+        work += line.core_seconds;
         let state = match (line.sealed, line.missing) {
             (sealed, _) if sealed == line.steps => "sealed",
             (0, missing) if line.shards.is_none_or(|all| all == missing) => "to run",
@@ -85,50 +92,90 @@ pub fn plan(args: &PlanArgs) -> anyhow::Result<String> {
         let reason = if state == "sealed" { String::new() } else { reason };
         let shards = match line.shards {
             Some(all) => format!("{}/{all}", all - line.missing),
-            None => "not known yet".into(),
+            None => "not known".into(),
         };
         let digest = run.recipes.stage_digest(stage).map(|d| d.short()).unwrap_or_default();
         _ = writeln!(
             text,
-            "{:<26} {digest:<9} {state:<10} {shards:>13} {:>6} {:>10} {:>10}  {reason}",
+            "{:<26} {digest:<9} {state:<8} {shards:>13} {:>6} {:>9} {:>9} {:>9}  {reason}",
             stage.name(),
             line.tasks,
-            bytes(line.moved),
-            bytes(line.stored)
+            line.about(bytes(line.moved)),
+            line.about(bytes(line.stored)),
+            if state == "sealed" { String::new() } else { work_of(&run, stage, line.core_seconds) }
         );
     }
     _ = writeln!(
         text,
-        "{} source files, {}; {to_run} stages to run; {} stored by what is sealed",
+        "{} source files, {}; {to_run} stages to run; {} stored now",
         run.inventory.shards.iter().map(|s| s.files.len()).sum::<usize>(),
         bytes(run.inventory.bytes()),
-        bytes(peak)
+        bytes(now)
     );
+    if to_run > 0 {
+        _ = writeln!(
+            text,
+            "~ estimates from the demo corpus: {} stored at the end, about {} of one core for stages on the CPU",
+            bytes(peak),
+            seconds(Duration::from_secs_f64(work))
+        );
+    }
     Ok(text)
 }
 
-fn line(run: &mut Run, steps: &[&'static Step]) -> anyhow::Result<Line> {
-    let mut line = Line { shards: Some(0), steps: steps.len(), ..Line::default() };
+/// Time of one core for a stage; a GPU's time is not estimated, because none was measured.
+fn work_of(run: &Run, stage: Stage, core_seconds: f64) -> String {
+    match device(&run.build, stage).map(|d| d.engine) {
+        None | Some(Engine::Cpu) => format!("~{}", seconds(Duration::from_secs_f64(core_seconds))),
+        Some(Engine::Cuda) => "GPU".into(),
+        Some(Engine::Openai) => "endpoint".into(),
+    }
+}
+
+impl Line {
+    /// Marks figures that were not measured.
+    fn about(&self, figure: String) -> String {
+        if self.measured || figure == bytes(0) { figure } else { format!("~{figure}") }
+    }
+}
+
+fn line(run: &mut Run, all: &[&'static Step], steps: &[&'static Step]) -> anyhow::Result<Line> {
+    let mut line = Line { shards: Some(0), steps: steps.len(), measured: true, ..Line::default() };
     for step in steps {
         let verdict = run.ledger.look(&state(run, step))?;
         let total = crate::shards_of(run, step);
-        match (&verdict, total) {
-            (None, _) | (_, None) => line.shards = None,
-            (_, Some(total)) => line.shards = line.shards.map(|n| n + total),
-        }
+        line.shards = line.shards.zip(total).map(|(n, total)| n + total);
+        // The share of the step's work that is left; all of it while its shards are not known.
+        let mut left = 1.0;
+        let mut missing = None;
         match verdict {
             Some(Verdict::Sealed(seal)) => {
                 line.sealed += 1;
-                line.stored += seal.bytes();
+                left = 0.0;
                 run.sealed(step.id, *seal);
             }
-            Some(Verdict::Run(missing)) => {
-                line.missing += missing.len() as u64;
-                line.tasks += cost::tasks(missing.len(), 1, 10_000) as u64;
+            Some(Verdict::Run(found)) => {
+                line.missing += found.len() as u64;
+                left = found.len() as f64 / total.unwrap_or(1).max(1) as f64;
+                missing = Some(found);
             }
-            _ => {}
+            None => line.missing += total.unwrap_or(0),
+            Some(_) => left = 0.0,
         }
-        line.moved += cost::volume(step, &run.inventory, &run.seals).map_or(0, |v| v.moved);
+        let estimate = cost::estimates(all.iter().copied(), &run.inventory, &run.seals)[&step.id];
+        if let (Some(missing), Some(total)) = (missing, total) {
+            line.tasks += tasks_of(run, step, &missing, estimate.core_seconds / total.max(1) as f64).len() as u64;
+        }
+        line.moved += estimate.moved;
+        line.stored += estimate.stored;
+        line.core_seconds += estimate.core_seconds * left;
+        line.measured &= estimate.measured;
     }
     Ok(line)
+}
+
+/// How the missing shards of a step are cut into tasks.
+pub fn tasks_of(run: &Run, step: &Step, missing: &[Missing], seconds_per_shard: f64) -> Vec<Vec<u32>> {
+    let numbers: Vec<u32> = missing.iter().map(|m| m.spec.number).collect();
+    cost::tasks(&numbers, seconds_per_shard, execution(&run.build, step.id.stage).parallelism, MAX_TASKS as usize)
 }

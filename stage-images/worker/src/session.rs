@@ -14,7 +14,7 @@ use realsyn_dataset::store::{Store, StoreOptions, check_conditional, open};
 use realsyn_plan::layout::{Inventory, Seals};
 use realsyn_plan::recipe::{Recipes, inventory_digest};
 
-use crate::run::{Lists, Mirrors, ModelRef, Models, ReleaseRun, Run, Source, resolve};
+use crate::run::{CLAIMS, Lists, Mirrors, ModelRef, Models, ReleaseRun, Run, Source, resolve};
 
 /// Where things are, in place of what the files say.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -22,9 +22,9 @@ pub struct Locations {
     /// A file with RealSynBuild and RealSynRelease documents; may be given more than once
     #[arg(short = 'f', long = "file", value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
-    /// The folder or store prefix in which the build keeps everything
+    /// The folder or store prefix in which the build keeps everything, in place of `spec.storage.uri`
     #[arg(long, value_name = "DIR")]
-    pub out: String,
+    pub out: Option<String>,
     /// The documents, in place of `spec.source.uri`
     #[arg(long, value_name = "URI")]
     pub source: Option<String>,
@@ -41,6 +41,11 @@ pub struct Locations {
     #[arg(long, value_name = "NAME")]
     pub region: Option<String>,
 }
+
+/// What only a change of the files or flags can put right.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct SettingsError(pub String);
 
 /// A build and its releases, as read from files.
 #[derive(Clone, Debug)]
@@ -74,6 +79,13 @@ pub fn read_manifests(files: &[PathBuf]) -> anyhow::Result<Manifests> {
             Err(found) => problems.extend(found.iter().map(ToString::to_string)),
         }
     }
+    for build in builds.iter().filter(|b: &&RealSynBuild| b.spec.sentences_from.is_some()) {
+        problems.push(format!(
+            "build {}: spec.sentencesFrom: this version cannot take sentences from another build; give documents with text \
+             in spec.source",
+            build.metadata.name
+        ));
+    }
     for (name, release) in &releases {
         if release.spec.text_surface == TextSurface::ClipRoundtrip {
             problems.push(format!(
@@ -85,7 +97,7 @@ pub fn read_manifests(files: &[PathBuf]) -> anyhow::Result<Manifests> {
         problems.extend(validate_release(release, builds.first()).iter().map(|p| format!("{name}: {p}")));
     }
     if !problems.is_empty() {
-        bail!("{}", problems.join("\n"));
+        return Err(SettingsError(problems.join("\n")).into());
     }
     let releases: Vec<RealSynRelease> = releases.into_iter().map(|(_, release)| release).collect();
     let [build] = <[RealSynBuild; 1]>::try_from(builds).map_err(|found| {
@@ -152,12 +164,13 @@ impl Session {
         };
         let mirrors = Mirrors::open(&source, &spec.source.image_mirrors, |uri| open(&resolve(base, uri), &options))
             .context("spec.source.imageMirrors")?;
-        let store = open(&locations.out, &StoreOptions { create: true, ..options.clone() })
-            .with_context(|| format!("--out {}", locations.out))?;
+        let out = locations.out.clone().unwrap_or_else(|| resolve(base, &spec.storage.uri));
+        let store = open(&out, &StoreOptions { create: true, ..options.clone() })
+            .with_context(|| format!("spec.storage.uri: {out}"))?;
         Ok(Self {
             spec,
             ledger: Ledger::new(store),
-            out: locations.out.clone(),
+            out,
             options,
             source,
             mirrors,
@@ -193,20 +206,12 @@ impl Session {
         Ok(self.previewed(self.source.list()?))
     }
 
-    /// The keyed sample of shards that `spec.preview` asks for, in their order.
-    fn previewed(&self, mut inventory: Inventory) -> Inventory {
-        if let Some(share) = self.spec.preview.as_ref().and_then(|p| p.share) {
-            let limit = (share.clamp(0.0, 1.0) * u64::MAX as f64) as u64;
-            let first = inventory.shards[0].clone();
-            inventory.shards.retain(|s| {
-                let id = realsyn_plan::Id::of_document(Some(&s.files[0].name), "", 0);
-                id.order(realsyn_plan::ids::OrderKey::Preview) <= limit
-            });
-            if inventory.shards.is_empty() {
-                inventory.shards.push(first);
-            }
+    /// The part of the inventory that `spec.preview` asks for.
+    fn previewed(&self, inventory: Inventory) -> Inventory {
+        match &self.spec.preview {
+            Some(preview) => inventory.sample(preview),
+            None => inventory,
         }
-        inventory
     }
 
     /// A run of the build, and of one of its releases if it is given.
@@ -216,7 +221,7 @@ impl Session {
             let folder = model
                 .uri
                 .as_ref()
-                .filter(|u| !u.contains("://"))
+                .filter(|u| !u.contains("://") || u.starts_with(CLAIMS))
                 .map(|u| PathBuf::from(resolve(&self.manifests.base, u)));
             named.insert(role.to_owned(), ModelRef { sha256: model.sha256.clone(), folder });
         }

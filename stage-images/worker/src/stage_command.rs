@@ -1,16 +1,25 @@
 //! `realsyn stage` and `realsyn advance`: the two things that pods of a cluster do. Between them they do exactly what
 //! `realsyn build` does.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, bail};
-use realsyn_plan::Step;
-use realsyn_plan::graph::{BUILD, RELEASE};
-use realsyn_plan::judge::Verdict;
-use serde::Serialize;
+use realsyn_dataset::protocol::LedgerError;
+use realsyn_dataset::store::StoreExt;
+use realsyn_plan::graph::{BUILD, RELEASE, ids};
+use realsyn_plan::judge::{Missing, Verdict};
+use realsyn_plan::recipe::pool_digest;
+use realsyn_plan::records::{Seal, task_list_name};
+use realsyn_plan::report::{Complete, Listed, ReadyStep, Report, SealedStep};
+use realsyn_plan::{Digest, Step, cost};
 
 use crate::build::{default_jobs, state};
+use crate::plan_command::tasks_of;
 use crate::progress::Quiet;
-use crate::run::{Execution, Order, Run, run_shards};
+use crate::run::{ENDING, Execution, Order, Run, StageError, run_shards};
 use crate::session::{Locations, Session};
+use crate::shards_of;
+use crate::stages::publish::ReleaseManifest;
 
 /// Runs one step's missing shards.
 #[derive(Debug, clap::Args)]
@@ -20,63 +29,140 @@ pub struct StageArgs {
     pub at: Locations,
     /// The step, as `stage/step`, for example `sentence-score/score`
     pub step: String,
-    /// Only these shard numbers
-    #[arg(long, value_delimiter = ',', value_name = "N,N")]
-    pub shards: Vec<u32>,
+    /// The hash of a task list that `advance` wrote; all missing shards without it
+    #[arg(long, value_name = "HASH", requires = "index")]
+    pub tasks: Option<Digest>,
+    /// Which row of the task list
+    #[arg(long, value_name = "N", requires = "tasks")]
+    pub index: Option<usize>,
     /// Shards computed at once [default: one per core]
     #[arg(long, value_name = "N")]
     pub jobs: Option<usize>,
+    /// Where the reason of a failure is written, as Kubernetes reads it
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
 }
 
-/// One step that is ready, as `advance` reports it.
-#[derive(Debug, Serialize)]
-pub struct Ready {
-    /// The step.
-    pub step: String,
-    /// The stage's digest.
-    pub digest: String,
-    /// Numbers of the shards that have no commit.
-    pub missing: Vec<u32>,
+/// Seals what is complete.
+#[derive(Debug, clap::Args)]
+pub struct AdvanceArgs {
+    /// Where things are
+    #[command(flatten)]
+    pub at: Locations,
+    /// Sealed steps that need not be reported again
+    #[arg(long, value_delimiter = ',', value_name = "STEP,STEP")]
+    pub known: Vec<String>,
+    /// The pool that the release is pinned to
+    #[arg(long, value_name = "DIGEST")]
+    pub pool: Option<Digest>,
+    /// Where the report is written, as Kubernetes reads it; standard output without it
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
 }
 
-fn steps(run: &Run) -> impl Iterator<Item = &'static Step> {
+/// The worker was asked to end before all of its task was committed.
+#[derive(Debug, thiserror::Error)]
+#[error("asked to end before all of the task was committed; what was committed counts")]
+pub struct Ended;
+
+/// Something that the task reads is gone. It was voided and will be made again; then the task can run.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}; it was voided and will be made again")]
+pub struct InputGone(String);
+
+fn steps(run: &Run) -> Vec<&'static Step> {
     let release: &'static [Step] = if run.release.is_some() { RELEASE } else { &[] };
-    BUILD.iter().chain(release)
+    BUILD.iter().chain(release).collect()
 }
 
-fn open(at: &Locations) -> anyhow::Result<(Session, Run)> {
+fn open(at: &Locations) -> anyhow::Result<Run> {
     let session = Session::open(at)?;
+    session.check_store()?;
     let (inventory, _) = session.inventory(false)?;
     let run = session.run(inventory, session.manifests.releases.first())?;
     session.refer(&run)?;
-    Ok((session, run))
+    Ok(run)
 }
 
-/// Seals what is complete; the ready steps as JSON.
-pub fn advance(at: &Locations) -> anyhow::Result<String> {
-    let (_session, mut run) = open(at)?;
-    let mut ready = Vec::new();
-    for step in steps(&run).collect::<Vec<_>>() {
+/// Seals what is complete, writes the task lists of what can run, and says how things stand.
+pub fn advance(args: &AdvanceArgs) -> anyhow::Result<Report> {
+    let mut run = open(&args.at)?;
+    let files = run.inventory.shards.iter().map(|s| s.files.len() as u64).sum();
+    let (root, shards, bytes) = (run.inventory.root(), run.inventory.shards.len() as u64, run.inventory.bytes());
+    let mut report = Report { inventory: Some(Listed { root, files, shards, bytes }), ..Report::default() };
+    let steps = steps(&run);
+    let last = steps.iter().rposition(|s| Some(s.id.stage) == run.build.stop_after);
+    for &step in &steps[..last.map_or(steps.len(), |last| last + 1)] {
         match run.ledger.advance(&state(&run, step))? {
-            Some(Verdict::Sealed(seal)) => run.sealed(step.id, *seal),
-            Some(Verdict::Run(missing)) => ready.push(Ready {
-                step: step.id.to_string(),
-                digest: run.recipes.digests(step.id).0.to_string(),
-                missing: missing.iter().map(|m| m.spec.number).collect(),
-            }),
+            Some(Verdict::Sealed(seal)) => {
+                if !args.known.contains(&step.id.to_string()) {
+                    report.sealed.push(sealed(step, &seal));
+                }
+                run.sealed(step.id, *seal);
+            }
+            Some(Verdict::Run(missing)) => report.ready.push(ready(&run, &steps, step, &missing)?),
             Some(Verdict::TooManyRejected { rejected, allowed }) => {
-                bail!("{}: {rejected:?} shards were rejected, {allowed} are allowed", step.id)
+                let reasons: Vec<String> = rejected.iter().map(|(reason, n)| format!("{n} as {reason}")).collect();
+                report.stalled = Some(format!(
+                    "{}: more shards were rejected than maxRejectedShare allows ({allowed}): {}. Look at the input, or raise the limit",
+                    step.id,
+                    reasons.join(", ")
+                ));
             }
             _ => {}
         }
     }
-    Ok(serde_json::to_string(&ready)?)
+    let pool = pool_digest(&run.seals);
+    if let (Some(pinned), Some(found)) = (args.pool, pool)
+        && pinned != found
+    {
+        report.ready.clear();
+        report.stalled = Some(format!(
+            "the build's pool is {} now, but the release was begun from {}: create another release",
+            found.short(),
+            pinned.short()
+        ));
+    } else if steps.iter().all(|s| run.seals.contains_key(&s.id)) {
+        report.complete = Some(complete(&run, pool.expect("every step is sealed"))?);
+    }
+    Ok(report)
 }
 
-/// Runs the missing shards of one step, or those of them that are named.
+fn sealed(step: &Step, seal: &Seal) -> SealedStep {
+    SealedStep {
+        step: step.id.to_string(),
+        shards: seal.shards.len() as u64,
+        records_in: seal.count("in"),
+        records_out: seal.count("out"),
+        rejected: seal.rejected.clone(),
+    }
+}
+
+fn ready(run: &Run, steps: &[&'static Step], step: &Step, missing: &[Missing]) -> anyhow::Result<ReadyStep> {
+    let shards = shards_of(run, step).unwrap_or_default();
+    let estimate = cost::estimates(steps.iter().copied(), &run.inventory, &run.seals)[&step.id];
+    let tasks = tasks_of(run, step, missing, estimate.core_seconds / shards.max(1) as f64);
+    let bytes = serde_json::to_vec(&tasks)?;
+    let list = Digest::of_bytes(&bytes);
+    run.store().put(&task_list_name(step.id, &list), &bytes)?;
+    let (missing, tasks) = (missing.len() as u64, tasks.len() as u32);
+    Ok(ReadyStep { step: step.id.to_string(), shards, missing, tasks, list })
+}
+
+fn complete(run: &Run, pool: Digest) -> anyhow::Result<Complete> {
+    if run.release.is_some() {
+        let manifest = ReleaseManifest::read(run)?;
+        let (digest, pairs, bytes) = (manifest.digest, manifest.pairs, manifest.bytes);
+        return Ok(Complete { digest, pairs, bytes, uri: Some(manifest.uri) });
+    }
+    let pairs = run.seals.get(&ids::PAIR_SCORE).map_or(0, |s| s.count("out"));
+    Ok(Complete { digest: pool, pairs, bytes: 0, uri: None })
+}
+
+/// Runs the missing shards of one step, or those of them that a task names.
 pub fn stage(args: &StageArgs) -> anyhow::Result<()> {
-    let (_session, mut run) = open(&args.at)?;
-    for step in steps(&run).collect::<Vec<_>>() {
+    let mut run = open(&args.at)?;
+    for step in steps(&run) {
         let verdict = run.ledger.look(&state(&run, step))?;
         if step.id.to_string() == args.step {
             let mut missing = match verdict {
@@ -84,15 +170,47 @@ pub fn stage(args: &StageArgs) -> anyhow::Result<()> {
                 Some(Verdict::Sealed(_) | Verdict::Seal(_)) => return Ok(()),
                 _ => bail!("{}: a step that it reads is not sealed; run `advance` to see which are ready", step.id),
             };
-            if !args.shards.is_empty() {
-                missing.retain(|m| args.shards.contains(&m.spec.number));
+            if let (Some(list), Some(index)) = (&args.tasks, args.index) {
+                let task = task(&run, step, list, index)?;
+                missing.retain(|m| task.contains(&m.spec.number));
             }
-            let how = Execution { jobs: args.jobs.unwrap_or_else(default_jobs), order: Order::Forward, runs: 1 };
-            return run_shards(&run, step, missing, &how, &Quiet).with_context(|| args.step.clone());
+            return work(&run, step, missing, args.jobs.unwrap_or_else(default_jobs));
         }
         if let Some(Verdict::Sealed(seal)) = verdict {
             run.sealed(step.id, *seal);
         }
     }
     bail!("there is no step `{}`: steps are written stage/step, as in the file names below the output", args.step)
+}
+
+fn work(run: &Run, step: &'static Step, missing: Vec<Missing>, jobs: usize) -> anyhow::Result<()> {
+    let how = Execution { jobs, order: Order::Forward, runs: 1 };
+    match run_shards(run, step, missing.clone(), &how, &Quiet) {
+        Err(StageError::Ledger(error @ LedgerError::Gone { step: gone, number, .. })) => {
+            let seal = &run.seals[&gone];
+            run.ledger.forget(gone, seal, number, "an object that the seal names is gone")?;
+            return Err(InputGone(error.to_string()).into());
+        }
+        other => other.with_context(|| step.id.to_string())?,
+    }
+    if ENDING.load(std::sync::atomic::Ordering::Relaxed)
+        && let Some(Verdict::Run(left)) = run.ledger.look(&state(run, step))?
+        && left.iter().any(|l| missing.iter().any(|m| m.spec.number == l.spec.number))
+    {
+        return Err(Ended.into());
+    }
+    Ok(())
+}
+
+fn task(run: &Run, step: &Step, list: &Digest, index: usize) -> anyhow::Result<Vec<u32>> {
+    let name = task_list_name(step.id, list);
+    let bytes = run.store().get_required(&name)?;
+    if Digest::of_bytes(&bytes) != *list {
+        bail!("the task list {name} holds other bytes than its name says; run `advance` to write it again");
+    }
+    let mut tasks: Vec<Vec<u32>> = serde_json::from_slice(&bytes).with_context(|| name.clone())?;
+    if index >= tasks.len() {
+        bail!("the task list {name} has {} rows, so there is no row {index}", tasks.len());
+    }
+    Ok(tasks.swap_remove(index))
 }

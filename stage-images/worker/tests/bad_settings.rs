@@ -79,6 +79,18 @@ fn a_text_surface_that_cannot_be_made_is_refused_before_the_build_runs() {
 }
 
 #[test]
+fn a_suspended_build_says_so_instead_of_doing_nothing() {
+    let said = refused(&manifest(|m| m + "  suspend: true\n"), |_| ());
+    assert!(said.contains("spec.suspend") && said.contains("set it to false"), "{said}");
+}
+
+#[test]
+fn sentences_of_another_build_are_refused_until_they_can_be_taken() {
+    let said = refused(&manifest(|m| m + "  sentencesFrom: {build: other}\n"), |_| ());
+    assert!(said.contains("spec.sentencesFrom"), "{said}");
+}
+
+#[test]
 fn a_file_that_is_not_yaml_is_named_with_the_line() {
     let said = refused("apiVersion: [\n", |_| ());
     assert!(said.contains("build.yaml") && said.contains("YAML"), "{said}");

@@ -12,6 +12,8 @@ use std::time::Duration;
 use realsyn_dataset::formats::parquet::Limits;
 use realsyn_dataset::formats::table::{TableReader, write_table};
 use realsyn_dataset::table_row;
+use realsyn_plan::graph::{BUILD, RELEASE};
+use realsyn_plan::report::Report;
 use realsyn_worker::build::{BuildArgs, Outcome, build};
 use realsyn_worker::progress::Quiet;
 use realsyn_worker::run::{Execution, Order};
@@ -105,6 +107,9 @@ fn write_corpus(folder: &Path, rows: &[Obelics]) {
 /// What differs from the plain build file.
 #[derive(Default)]
 struct Change {
+    /// Where the documents are; the fixture's own without it.
+    corpus: Option<PathBuf>,
+    spec: &'static str,
     stages: &'static str,
     release: &'static str,
 }
@@ -119,10 +124,11 @@ impl Fixture {
             "apiVersion: realsyn.dev/v1alpha1\nkind: RealSynBuild\nmetadata: {{name: part}}\nspec:\n  \
              source:\n    format: obelics\n    uri: {corpus}\n    imageMirrors:\n      - prefix: https://openstax.example/\n        uri: {images}\n  \
              storage: {{uri: unused}}\n  models:\n    clip: {{sha256: \"{clip}\"}}\n    perplexity: {{sha256: \"{language}\"}}\n    llm: {{sha256: \"{language}\"}}\n  \
-             stages:\n    sentenceCluster: {{rowsPerCluster: 20}}\n    imageCluster: {{rowsPerCluster: 8}}\n    generate: {{maxNewTokens: 24}}\n{stages}\
+             stages:\n    sentenceCluster: {{rowsPerCluster: 20}}\n    imageCluster: {{rowsPerCluster: 8}}\n    generate: {{maxNewTokens: 24}}\n{stages}{spec}\
              ---\napiVersion: realsyn.dev/v1alpha1\nkind: RealSynRelease\nmetadata: {{name: part-v1}}\nspec:\n  buildRef: {{name: part}}\n  samplesPerShard: 10\n{release}",
-            corpus = self.folder.path().join("corpus").display(),
+            corpus = change.corpus.clone().unwrap_or_else(|| self.folder.path().join("corpus")).display(),
             images = self.images.display(),
+            spec = change.spec,
             stages = change.stages,
             release = change.release,
         );
@@ -139,7 +145,7 @@ impl Fixture {
         let file = self.manifest(&format!("{out}-manifest"), change);
         let at = Locations {
             files: vec![file],
-            out: self.out(out),
+            out: Some(self.out(out)),
             models: Some(self.models.clone()),
             ..Locations::default()
         };
@@ -190,30 +196,136 @@ fn killed_again_and_again_it_ends_with_the_same_digest() {
     assert!(printed.contains(&f.digest), "after {kills} kills: {printed}");
 }
 
+/// What a cluster does, without the cluster: `advance`, then one process per task of every step that is ready, on S3.
 #[test]
-fn on_s3_the_digest_is_the_same() {
+fn as_pods_on_s3_the_digest_is_the_same() {
     let Some((f, _one)) = fixture() else { return };
     let folder = tempfile::tempdir().unwrap();
     let server = realsyn_e2e::S3Server::start(folder.path()).unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_realsyn"))
-        .args(["build", "-f"])
-        .arg(f.manifest("s3", &Change::default()))
-        .args([
-            "--out",
-            &format!("s3://{}/builds", realsyn_e2e::S3Server::BUCKET),
-            "--endpoint",
-            &server.endpoint(),
-            "--models",
-        ])
+    let file = f.manifest("s3", &Change::default());
+    let report_file = folder.path().join("termination-log");
+    let pod = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_realsyn"))
+            .args(args)
+            .arg("-f")
+            .arg(&file)
+            .args(["--out", &format!("s3://{}/builds", realsyn_e2e::S3Server::BUCKET)])
+            .args(["--endpoint", &server.endpoint(), "--models"])
+            .arg(&f.models)
+            .arg("--report")
+            .arg(&report_file)
+            .env("AWS_ACCESS_KEY_ID", realsyn_e2e::S3Server::ACCESS_KEY)
+            .env("AWS_SECRET_ACCESS_KEY", realsyn_e2e::S3Server::SECRET_KEY)
+            .env("AWS_REGION", "us-east-1")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let mut known: Vec<String> = Vec::new();
+    let mut ran = Vec::new();
+    let complete = loop {
+        pod(&["advance", "--known", &known.join(",")]);
+        let report = Report::parse(&std::fs::read(&report_file).unwrap()).unwrap();
+        assert_eq!(report.stalled, None);
+        known.extend(report.sealed.into_iter().map(|s| s.step));
+        if let Some(complete) = report.complete {
+            break complete;
+        }
+        assert!(report.more || !report.ready.is_empty(), "it neither goes on nor ends: {known:?}");
+        for ready in report.ready {
+            assert!(!known.contains(&ready.step) && !ran.contains(&ready.step), "{} runs twice", ready.step);
+            let list = ready.list.to_string();
+            for index in 0..ready.tasks {
+                pod(&["stage", &ready.step, "--tasks", &list, "--index", &index.to_string(), "--jobs", "2"]);
+            }
+            ran.push(ready.step);
+        }
+    };
+    assert_eq!(complete.digest.to_string(), f.digest);
+    assert_eq!(ran.len(), BUILD.len() + RELEASE.len());
+}
+
+/// A preview, the whole, more documents and bad ones among them: each runs what is new, and in the end everything is as
+/// if the good documents had been there from the beginning.
+#[test]
+fn a_growing_corpus_runs_only_what_is_new_and_bad_input_costs_itself() {
+    let Some((f, _one)) = fixture() else { return };
+    let corpus = f.folder.path().join("growing-corpus");
+    std::fs::create_dir(&corpus).unwrap();
+    let copy = |name: &str| std::fs::copy(f.folder.path().join("corpus").join(name), corpus.join(name)).unwrap();
+    for n in 0..FILES - 1 {
+        copy(&format!("part-{n}.parquet"));
+    }
+    let early = ["documents", "fetch", "image-decode", "sentences"];
+    let change = |spec| Change { corpus: Some(corpus.clone()), spec, ..Change::default() };
+    let new_commits = |out: &str, before: &std::collections::BTreeSet<String>| -> Vec<usize> {
+        let after = commits(out);
+        early.map(|stage| after.difference(before).filter(|name| name.starts_with(&format!("{stage}/"))).count()).into()
+    };
+
+    // A disk without room: a sentence, and what was done before counts.
+    let file = f.manifest("growing-full", &change("  stopAfter: sentences\n"));
+    let full = Command::new("bash")
+        .args(["-c", "trap '' XFSZ; ulimit -f 64; exec \"$@\"", "-", env!("CARGO_BIN_EXE_realsyn"), "build", "-f"])
+        .arg(&file)
+        .args(["--out", &f.out("growing"), "--models"])
         .arg(&f.models)
-        .env("AWS_ACCESS_KEY_ID", realsyn_e2e::S3Server::ACCESS_KEY)
-        .env("AWS_SECRET_ACCESS_KEY", realsyn_e2e::S3Server::SECRET_KEY)
-        .env("AWS_REGION", "us-east-1")
         .output()
         .unwrap();
-    let printed = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
-    assert!(printed.contains(&f.digest), "{printed}");
+    let said = String::from_utf8_lossy(&full.stderr);
+    assert!(!full.status.success() && said.contains("File too large"), "{said}");
+    assert!(said.contains("put ") && !said.contains("panicked"), "{said}");
+    std::fs::remove_dir_all(f.out("growing")).unwrap();
+
+    let run = |change: &Change, list| f.run("growing", change, list, &TWO).unwrap();
+    run(&change("  preview: {shards: 1}\n  stopAfter: sentences\n"), false);
+    let preview = commits(&f.out("growing"));
+    assert_eq!(new_commits(&f.out("growing"), &Default::default()), [1; 4]);
+    run(&change("  stopAfter: sentences\n"), false);
+    assert_eq!(new_commits(&f.out("growing"), &preview), [FILES - 2; 4], "the preview is taken over");
+
+    copy(&format!("part-{}.parquet", FILES - 1));
+    let good = std::fs::read(corpus.join("part-0.parquet")).unwrap();
+    std::fs::write(corpus.join("zz-cut.parquet"), &good[..good.len() / 2]).unwrap();
+    let bad = |image: Option<&str>, text: Option<&str>| Obelics {
+        images: vec![image.map(str::to_owned)],
+        texts: vec![text.map(str::to_owned)],
+        metadata: "[null]".into(),
+        general_metadata: "not JSON".into(),
+    };
+    let rows = [
+        bad(None, None),
+        bad(Some("https://openstax.example/not-there.jpg"), None),
+        bad(Some("https://elsewhere.example/a.jpg"), None),
+        bad(Some("http://[not a url"), Some("\u{0}\u{fffd}\u{202e}")),
+        Obelics { images: vec![], texts: vec![], metadata: String::new(), general_metadata: String::new() },
+    ];
+    std::fs::write(corpus.join("zz-strange.parquet"), write_table(&rows).unwrap()).unwrap();
+    let before = commits(&f.out("growing"));
+    let listed = realsyn_worker::plan_command::PlanArgs {
+        at: Locations {
+            files: vec![f.manifest("growing-plan", &change(""))],
+            out: Some(f.out("growing")),
+            models: Some(f.models.clone()),
+            ..Locations::default()
+        },
+        against: None,
+        list: true,
+    };
+    let plan = realsyn_worker::plan_command::plan(&listed).unwrap();
+    let line = |stage: &str| plan.lines().find(|l| l.starts_with(&format!("{stage} "))).unwrap().to_owned();
+    assert!(line("documents").contains(&format!("{}/{}", FILES - 1, FILES + 2)), "{plan}");
+    assert!(plan.contains("~ estimates"), "{plan}");
+
+    let outcome = run(&change(""), true);
+    assert_eq!(new_commits(&f.out("growing"), &before), [3; 4], "only the new shards");
+    assert_eq!(outcome.releases[0].1.digest.to_string(), f.digest, "as if it had been there from the beginning");
+    let rejected = commits(&f.out("growing"))
+        .iter()
+        .filter(|name| name.starts_with("documents/"))
+        .filter(|name| std::fs::read_to_string(Path::new(&f.out("growing")).join(name)).unwrap().contains("rejected"))
+        .count();
+    assert_eq!(rejected, 1, "the truncated file is rejected, the strange one is read");
 }
 
 #[test]

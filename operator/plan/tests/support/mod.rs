@@ -23,7 +23,7 @@ pub fn inventory<S: AsRef<str>>(versions: &[S], bytes: u64) -> Inventory {
         version: version.as_ref().to_owned(),
     };
     let shards = versions.iter().enumerate().map(|v| SourceShard { files: vec![file(v)] }).collect();
-    Inventory { shards }
+    Inventory::new(shards)
 }
 
 /// SplitMix64: a small generator that is the same everywhere.

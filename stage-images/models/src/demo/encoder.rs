@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::labels::{likeliest, names, plain};
-use crate::efficientnet::{Classified, FEATURES};
+use crate::efficientnet::{Classified, FEATURES, View};
 use crate::numeric::normalize;
 use crate::{EfficientNet, ImageEmbedding, ImageEncoder, ModelError, RgbView, TextEncoder};
 
@@ -64,11 +64,18 @@ impl ImageEncoder for ConseEncoder {
     }
 
     fn encode(&self, images: &[RgbView<'_>]) -> Result<Vec<ImageEmbedding>, ModelError> {
-        let classified = self.network.classify(images)?;
-        Ok(classified
-            .into_iter()
-            .map(|image| ImageEmbedding { shared: self.shared(&image), visual: image.features })
-            .collect())
+        let centres = self.network.classify(images)?;
+        let wholes = self.network.classify_view(images, View::Whole)?;
+        let joined = centres.into_iter().zip(wholes).map(|(centre, whole)| {
+            let shared = self.shared(&centre);
+            // A crop moves the centre and stretches the whole: the sum of both moves less than either, so crops come
+            // nearer to their originals than two pictures of one layout are to each other.
+            let mut visual = centre.features;
+            visual.iter_mut().zip(whole.features).for_each(|(x, y)| *x += y);
+            normalize(&mut visual);
+            ImageEmbedding { shared, visual }
+        });
+        Ok(joined.collect())
     }
 }
 

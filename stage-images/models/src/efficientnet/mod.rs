@@ -13,6 +13,7 @@ use crate::weights::{Weights, stack_transposed};
 use crate::workers::Workers;
 use crate::{ModelError, RgbView, torch};
 use depthwise::{Depthwise, inside, same};
+pub use preprocess::View;
 use preprocess::{SIDE, pixels};
 
 const NAME: &str = "efficientnet-lite0";
@@ -195,10 +196,16 @@ impl EfficientNet {
         Ok(Self { stem, blocks, head, classifier, workers })
     }
 
-    /// Features and label probabilities of each image, in input order. Each image goes through the network alone, so
-    /// its result depends on nothing else.
+    /// Features and label probabilities of the central square of each image, in input order. Each image goes through
+    /// the network alone, so its result depends on nothing else.
     pub fn classify(&self, images: &[RgbView<'_>]) -> Result<Vec<Classified>, ModelError> {
-        self.workers.map(images.len(), |index| self.forward(&pixels(&images[index])).map_err(ModelError::compute(NAME)))
+        self.classify_view(images, View::Centre)
+    }
+
+    /// As [`classify`](Self::classify), of another view.
+    pub fn classify_view(&self, images: &[RgbView<'_>], view: View) -> Result<Vec<Classified>, ModelError> {
+        let one = |index: usize| self.forward(&pixels(&images[index], view)).map_err(ModelError::compute(NAME));
+        self.workers.map(images.len(), one)
     }
 
     /// `pixels: [224, 224, 3]`, scaled.

@@ -7,14 +7,27 @@ pub(super) const SIDE: usize = 224;
 /// Share of the shorter side that the central square keeps: 224 of 256.
 const KEEP: f64 = 0.875;
 
-/// The central square, scaled to 224 × 224 (Catmull-Rom, widened when shrinking), as (x − 127) / 128: `[224, 224, 3]`.
+/// What the network is shown of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum View {
+    /// The central square, as the network was trained.
+    Centre,
+    /// Everything, squeezed into a square.
+    Whole,
+}
+
+/// A view, scaled to 224 × 224 (Catmull-Rom, widened when shrinking), as (x − 127) / 128: `[224, 224, 3]`.
 ///
 /// A resizer of its own keeps its sums in f32 in a fixed order, so they are the same on every processor.
-pub(super) fn pixels(image: &RgbView<'_>) -> Vec<f32> {
+pub(super) fn pixels(image: &RgbView<'_>, view: View) -> Vec<f32> {
     let (width, height) = (image.width() as usize, image.height() as usize);
     let side = width.min(height) as f64 * KEEP;
-    let columns = taps(width, (width as f64 - side) / 2.0, side);
-    let rows = taps(height, (height as f64 - side) / 2.0, side);
+    let (across, down) = match view {
+        View::Centre => (side, side),
+        View::Whole => (width as f64, height as f64),
+    };
+    let columns = taps(width, (width as f64 - across) / 2.0, across);
+    let rows = taps(height, (height as f64 - down) / 2.0, down);
     let mut out = Vec::with_capacity(SIDE * SIDE * 3);
     // Each source row is narrowed once; those that an output row needs overlap those of the next.
     let mut narrowed: Vec<Vec<f32>> = vec![Vec::new(); height];
@@ -85,7 +98,7 @@ mod tests {
     fn a_plain_image_stays_plain_and_is_scaled() {
         for (width, height) in [(1, 1), (3, 700), (640, 480)] {
             let data = [255, 127, 0].repeat(width * height);
-            let pixels = pixels(&RgbView::new(width as u32, height as u32, &data).unwrap());
+            let pixels = pixels(&RgbView::new(width as u32, height as u32, &data).unwrap(), View::Centre);
             assert_eq!(pixels.len(), SIDE * SIDE * 3);
             for (x, expected) in pixels.iter().zip([1.0, 0.0, -127.0 / 128.0].iter().cycle()) {
                 // Two passes of up to 13 weights that add up to 1 within a rounding each, times 255 / 128.
@@ -99,20 +112,24 @@ mod tests {
         // Left third red, the rest green: the central square of a 3:1 image has no red.
         let row = || (0..300).flat_map(|x| if x < 100 { [255, 0, 0] } else { [0, 255, 0] });
         let data: Vec<u8> = (0..100).flat_map(|_| row()).collect();
-        let pixels = pixels(&RgbView::new(300, 100, &data).unwrap());
+        let pixels = pixels(&RgbView::new(300, 100, &data).unwrap(), View::Centre);
         assert!(pixels.as_chunks::<3>().0.iter().all(|pixel| pixel[0] < 0.0 && pixel[1] > 0.99));
+        // The whole keeps it: a third of 224 columns, but for the few that both colours reach.
+        let whole = super::pixels(&RgbView::new(300, 100, &data).unwrap(), View::Whole);
+        let red = whole.as_chunks::<3>().0.iter().filter(|pixel| pixel[0] > 0.0).count() / SIDE;
+        assert!((73..=77).contains(&red), "{red}");
     }
 
     #[test]
     fn a_ramp_stays_a_ramp() {
         // The cubic reproduces straight lines where all its taps lie inside: 256 columns, cropped to 224, are copied.
         let data: Vec<u8> = (0..256).flat_map(|_| (0..=255u8).flat_map(|x| [x; 3])).collect();
-        let pixels = pixels(&RgbView::new(256, 256, &data).unwrap());
+        let pixels = pixels(&RgbView::new(256, 256, &data).unwrap(), View::Centre);
         for (column, pixel) in pixels.as_chunks::<3>().0[..SIDE].iter().enumerate() {
             assert!((pixel[0] - (column as f32 + 16.0 - 127.0) / 128.0).abs() < 1e-5, "{column}: {pixel:?}");
         }
         let half: Vec<u8> = (0..512).flat_map(|_| (0..512).flat_map(|x| [(x / 2) as u8; 3])).collect();
-        let pixels = super::pixels(&RgbView::new(512, 512, &half).unwrap());
+        let pixels = super::pixels(&RgbView::new(512, 512, &half).unwrap(), View::Centre);
         for (column, pixel) in pixels.as_chunks::<3>().0[..SIDE].iter().enumerate() {
             assert!((pixel[0] - (column as f32 + 16.0 - 127.0) / 128.0).abs() < 1e-5, "{column}: {pixel:?}");
         }

@@ -251,6 +251,10 @@ def pixel(channel, row, column):
     return (row * (3 + channel) + column * (5 - channel) + (row * column) // 64 * (channel + 1)) % 256
 
 
+def picture():
+    return np.array([[[pixel(c, r, s) for s in range(224)] for r in range(224)] for c in range(3)], np.float64)
+
+
 def efficientnet(path):
     w = pth(path)
 
@@ -272,19 +276,21 @@ def efficientnet(path):
                 y = y + (part * k[:, 0, i, j][:, None, None] if depthwise else np.tensordot(k[:, :, i, j], part, 1))
         return y
 
-    x = np.array([[[pixel(c, r, s) for s in range(224)] for r in range(224)] for c in range(3)], np.float64)
-    x = np.clip(norm(conv((x - 127) / 128, "_conv_stem", 2), "_bn0"), 0, 6)
     strides = [1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1, 1, 1, 1]
-    for i, stride in enumerate(strides):
-        p = f"_blocks.{i}."
-        y = np.clip(norm(conv(x, p + "_expand_conv"), p + "_bn0"), 0, 6) if i else x
-        y = np.clip(norm(conv(y, p + "_depthwise_conv", stride), p + "_bn1"), 0, 6)
-        y = norm(conv(y, p + "_project_conv"), p + "_bn2")
-        x = x + y if y.shape == x.shape else y
-    f = np.clip(norm(conv(x, "_conv_head"), "_bn1"), 0, 6).mean((1, 2))
-    p = softmax(w["_fc.weight"] @ f + w["_fc.bias"])
-    top = np.argsort(-p)[:5]
-    return {"features": (f / np.linalg.norm(f)).tolist(), "top": [[int(i), float(p[i])] for i in top]}
+
+    def classify(x):
+        x = np.clip(norm(conv((x - 127) / 128, "_conv_stem", 2), "_bn0"), 0, 6)
+        for i, stride in enumerate(strides):
+            p = f"_blocks.{i}."
+            y = np.clip(norm(conv(x, p + "_expand_conv"), p + "_bn0"), 0, 6) if i else x
+            y = np.clip(norm(conv(y, p + "_depthwise_conv", stride), p + "_bn1"), 0, 6)
+            y = norm(conv(y, p + "_project_conv"), p + "_bn2")
+            x = x + y if y.shape == x.shape else y
+        f = np.clip(norm(conv(x, "_conv_head"), "_bn1"), 0, 6).mean((1, 2))
+        p = softmax(w["_fc.weight"] @ f + w["_fc.bias"])
+        return f / np.linalg.norm(f), p
+
+    return classify
 
 
 def rounded(x, digits):
@@ -299,6 +305,7 @@ def main():
     folder = pathlib.Path(sys.argv[1])
     encode = minilm(folder / "all-minilm-l6-v2")
     score, answer = smollm(next((folder / "smollm2-135m-instruct").glob("*.gguf")))
+    features, p = efficientnet(next((folder / "efficientnet-lite0").glob("*.pth")))(picture())
     golden = {
         "tool": f"reference.py, Python {sys.version.split()[0]}, numpy {np.__version__}, tokenizers {tokenizers.__version__}",
         "texts": TEXTS,
@@ -306,7 +313,7 @@ def main():
         "smollm": [score(text) for text in TEXTS],
         "prompt": PROMPT,
         "answer": answer(*PROMPT, 16),
-        "efficientnet": efficientnet(next((folder / "efficientnet-lite0").glob("*.pth"))),
+        "efficientnet": {"features": features.tolist(), "top": [[int(i), float(p[i])] for i in np.argsort(-p)[:5]]},
     }
     json.dump(rounded(golden, 8), sys.stdout, ensure_ascii=False)
     print()

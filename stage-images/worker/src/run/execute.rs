@@ -28,6 +28,9 @@ pub enum Order {
     Reverse,
 }
 
+/// Set when the process is asked to end: shards under way are finished, no other begins.
+pub static ENDING: AtomicBool = AtomicBool::new(false);
+
 /// How to run; nothing here changes what is published.
 #[derive(Clone, Debug)]
 pub struct Execution {
@@ -159,7 +162,7 @@ pub fn run_shards(
         scope.spawn(|| {
             let (to_compute, missing) = (to_compute, missing);
             for missing in missing {
-                if stop.load(Ordering::Relaxed) {
+                if stop.load(Ordering::Relaxed) || ENDING.load(Ordering::Relaxed) {
                     break;
                 }
                 let mut job = Job::new(run, step, missing.spec.clone());

@@ -58,7 +58,16 @@ impl Lists {
     }
 }
 
-/// A URI as given, or a path below `base` if it is relative.
+/// How a URI begins that lies on a volume claim: `pvc://CLAIM/path`.
+pub const CLAIMS: &str = "pvc://";
+
+/// Where claims are mounted in a pod.
+const CLAIMS_FOLDER: &str = "/claims/";
+
+/// A URI as given, a path below `base` if it is relative, or the path at which a pod finds a claim.
 pub fn resolve(base: &std::path::Path, uri: &str) -> String {
+    if let Some(path) = uri.strip_prefix(CLAIMS) {
+        return format!("{CLAIMS_FOLDER}{path}");
+    }
     if uri.contains("://") || uri.starts_with('/') { uri.to_owned() } else { base.join(uri).display().to_string() }
 }

@@ -18,9 +18,9 @@ use realsyn_plan::recipe::Recipes;
 use realsyn_plan::records::Commit;
 use realsyn_plan::{Digest, StepId};
 
-pub use execute::{Execution, Order, Progress, StepEnd, run_shards, run_step};
+pub use execute::{ENDING, Execution, Order, Progress, StepEnd, run_shards, run_step};
 pub use input::Job;
-pub use lists::{Lists, resolve};
+pub use lists::{CLAIMS, Lists, resolve};
 pub use models::{ModelError, ModelRef, Models};
 pub use output::Output;
 pub use source::{Mirrors, SOURCE_PREFIX, Source};

@@ -35,8 +35,12 @@ pub enum ModelError {
         /// Field under `spec.models`.
         role: String,
         /// Why.
-        source: realsyn_models::ModelError,
+        source: Box<realsyn_models::ModelError>,
     },
+}
+
+fn unusable(role: &str) -> impl Fn(realsyn_models::ModelError) -> ModelError + '_ {
+    move |source| ModelError::Unusable { role: role.to_owned(), source: Box::new(source) }
 }
 
 /// Which model a build names for a role, and where it may lie.
@@ -57,6 +61,12 @@ struct Clip {
     image: Arc<ConseEncoder>,
 }
 
+/// What a language model was loaded for: its role, whether texts begin with the end token, and its longest answer.
+type LanguageKey = (&'static str, bool, usize);
+
+/// What a tagger was made from: words, how many of them a picture may get, and the least cosine's bits.
+type TaggerKey = (Vec<String>, usize, u32);
+
 /// All models of a run.
 pub struct Models {
     folder: Option<PathBuf>,
@@ -64,7 +74,8 @@ pub struct Models {
     hashes: OnceLock<Vec<(PathBuf, String)>>,
     checked: OnceLock<()>,
     clip: Mutex<Option<Arc<Clip>>>,
-    language: Mutex<HashMap<(&'static str, bool, usize), Arc<SmolLm>>>,
+    language: Mutex<HashMap<LanguageKey, Arc<SmolLm>>>,
+    tagger: Mutex<Option<(TaggerKey, Arc<LabelTagger>)>>,
 }
 
 impl Models {
@@ -77,6 +88,7 @@ impl Models {
             checked: OnceLock::new(),
             clip: Mutex::default(),
             language: Mutex::default(),
+            tagger: Mutex::default(),
         }
     }
 
@@ -96,10 +108,9 @@ impl Models {
 
     fn find(&self, role: &str) -> Result<PathBuf, ModelError> {
         let model = self.named.get(role).ok_or_else(|| ModelError::NotNamed(role.to_owned()))?;
-        let unusable = |source| ModelError::Unusable { role: role.to_owned(), source };
         let mut known: Vec<(PathBuf, String)> = Vec::new();
         if let Some(folder) = model.folder.as_ref().filter(|f| f.is_dir()) {
-            known.push((folder.clone(), folder_sha256(folder).map_err(unusable)?));
+            known.push((folder.clone(), folder_sha256(folder).map_err(unusable(role))?));
         }
         if !known.iter().any(|(_, hash)| *hash == model.sha256) {
             known.extend(self.hashes(role)?.iter().cloned());
@@ -125,7 +136,7 @@ impl Models {
             .into_iter()
             .map(|f| folder_sha256(&f).map(|hash| (f, hash)))
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|source| ModelError::Unusable { role: role.to_owned(), source })?;
+            .map_err(unusable(role))?;
         Ok(self.hashes.get_or_init(|| hashes))
     }
 
@@ -141,7 +152,7 @@ impl Models {
             let image = Arc::new(ConseEncoder::load(&folder.join("image"), network.clone(), text.as_ref())?);
             Ok(Clip { folder: folder.clone(), text, network, image })
         };
-        let clip = Arc::new(load().map_err(|source| ModelError::Unusable { role: "clip".into(), source })?);
+        let clip = Arc::new(load().map_err(unusable("clip"))?);
         *loaded = Some(clip.clone());
         Ok(clip)
     }
@@ -152,8 +163,7 @@ impl Models {
         if let Some(model) = loaded.get(&key) {
             return Ok(model.clone());
         }
-        let model = SmolLm::load(&self.find(role)?, options)
-            .map_err(|source| ModelError::Unusable { role: role.into(), source })?;
+        let model = SmolLm::load(&self.find(role)?, options).map_err(unusable(role))?;
         // One language model at a time: a run scores first and generates later, and weights are large.
         loaded.clear();
         Ok(loaded.entry(key).or_insert(Arc::new(model)).clone())
@@ -183,8 +193,8 @@ impl Models {
     pub fn captioner(&self) -> Result<Arc<dyn Captioner>, ModelError> {
         self.check_named("captioner")?;
         let clip = self.clip()?;
-        let captioner = LabelCaptioner::load(&clip.folder.join("image"), clip.network.clone())
-            .map_err(|source| ModelError::Unusable { role: "captioner".into(), source })?;
+        let captioner =
+            LabelCaptioner::load(&clip.folder.join("image"), clip.network.clone()).map_err(unusable("captioner"))?;
         Ok(Arc::new(captioner))
     }
 
@@ -196,9 +206,20 @@ impl Models {
         if let Some(threshold) = settings.threshold {
             options.min_cosine = threshold as f32;
         }
+        // Every shard asks for the same one, and embedding thousands of words takes longer than tagging a shard.
+        let key: TaggerKey =
+            (vocabulary.iter().map(|w| (*w).to_owned()).collect(), options.max_nouns, options.min_cosine.to_bits());
+        let mut made = self.tagger.lock().expect("no holder panics");
+        if let Some((of, tagger)) = &*made
+            && *of == key
+        {
+            return Ok(tagger.clone());
+        }
         let tagger = LabelTagger::new(clip.image.clone(), clip.text.as_ref(), vocabulary, options)
-            .map_err(|source| ModelError::Unusable { role: "tagger".into(), source })?;
-        Ok(Arc::new(tagger))
+            .map_err(unusable("tagger"))?;
+        let tagger = Arc::new(tagger);
+        *made = Some((key, tagger.clone()));
+        Ok(tagger)
     }
 
     /// The labels that the tagger knows without a vocabulary, in lower case.

@@ -50,7 +50,7 @@ impl Source {
                 files.into_iter().map(|f| vec![f]).collect::<Vec<_>>()
             }
         };
-        Ok(Inventory { shards: shards.into_iter().map(|files| SourceShard { files }).collect() })
+        Ok(Inventory::new(shards.into_iter().map(|files| SourceShard { files }).collect()))
     }
 
     fn takes(&self, name: &str) -> bool {

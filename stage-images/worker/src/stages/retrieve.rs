@@ -32,7 +32,7 @@ impl Shelf {
         let rows: Vec<ClusteredSentence> = job.shard(ids::SENTENCE_CLUSTER, "sentences")?;
         let (vectors, dim) = job.shard_vectors(ids::SENTENCE_CLUSTER, "vectors")?;
         let (centroids, _) = job.shard_vectors(ids::SENTENCE_CLUSTER, "centroids")?;
-        let clusters = if dim == 0 { 0 } else { centroids.len() / dim };
+        let clusters = centroids.len().checked_div(dim).unwrap_or(0);
         let starts = (0..=clusters).map(|c| rows.partition_point(|r| (r.cluster as usize) < c)).collect();
         Ok(Self { rows, vectors, centroids, dim, starts })
     }
