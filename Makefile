@@ -5,10 +5,11 @@ CACHE := .cache
 MODELS := $(CACHE)/models
 CORPUS := $(CACHE)/corpus
 VENV := $(CACHE)/venv
+KUBERNETES := $(CACHE)/kubernetes
 OUT := $(CACHE)/demo
 REALSYN := target/debug/realsyn
 
-.PHONY: test demo lint build models corpus python tools soak bench-quality bench-pipeline clean-demo
+.PHONY: test demo lint build models corpus python tools soak e2e kubernetes bench-quality bench-pipeline clean-demo
 
 # Everything is built with one selection of packages, so that features are resolved once and nothing is built twice.
 build: tools
@@ -28,6 +29,15 @@ lint:
 # Fifty kills instead of the ten of `make test`.
 soak: models build
 	REALSYN_MODELS=$(abspath $(MODELS)) REALSYN_KILLS=50 cargo test --workspace --test whole_build -- --nocapture killed
+
+# The operator on a real Kubernetes node, as root on Debian. The binaries are built once, in 10 to 15 minutes.
+e2e: models build kubernetes
+	REALSYN_MODELS=$(abspath $(MODELS)) REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) REALSYN_REQUIRE_CLUSTER=1 \
+	    cargo test --workspace --test operator --test control_plane --test node --test images -- --nocapture
+
+kubernetes:
+	e2e/cluster/install-packages.sh
+	e2e/cluster/build-binaries.sh $(KUBERNETES)
 
 # What docs/benchmarks.md describes. Both need the OpenStax sample: REALSYN_OPENSTAX, or ../shared/data/openstax.
 bench-quality: models python build

@@ -9,20 +9,22 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Execution {
-    /// Most tasks at once; by default all.
+    /// Most tasks at once.
+    ///
+    /// By default all.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000))]
     pub parallelism: Option<u32>,
-    /// What each pod asks for.
+    /// What a pod asks for.
     ///
     /// `cpu`, `memory`, `ephemeral-storage`, as in Kubernetes.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub resources: BTreeMap<String, Quantity>,
-    /// Tries of a task after the first.
+    /// Retries of a task.
     pub retry: u32,
-    /// Share of shards that may fail.
+    /// Share that may fail.
     ///
-    /// Those that their data makes impossible; one always may.
+    /// Shards; those that their data makes impossible; one always may.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub max_rejected_share: f64,
 }
@@ -41,7 +43,7 @@ pub struct Device {
     ///
     /// Results of different engines are different results.
     pub engine: Engine,
-    /// GPUs for the engine `cuda`.
+    /// GPUs for `cuda`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu: Option<Gpu>,
 }
@@ -76,7 +78,9 @@ pub struct Gpu {
     pub count: u32,
     /// Joined by NVLink.
     pub nvlink: bool,
-    /// MIG profile, such as 1g.10gb.
+    /// MIG profile.
+    ///
+    /// Such as `1g.10gb`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mig: Option<String>,
     /// Shared ones will do.

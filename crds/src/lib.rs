@@ -38,7 +38,9 @@ pub use release::{
 pub use source::{Fetch, FetchPolicy, Format, ImageMirror, ListRef, Source};
 pub use stage::{Stage, UnknownStage};
 pub use stages::*;
-pub use status::{BuildStatus, Condition, PinnedInventory, Pool, PoolRef, ReleaseStatus, StageState, StageStatus};
+pub use status::{
+    AdvanceStatus, BuildStatus, Condition, PinnedInventory, Pool, PoolRef, ReleaseStatus, StageState, StageStatus,
+};
 pub use storage::{Credentials, Retain, Storage};
 pub use validate::{release_warnings, validate, validate_release, warnings};
 

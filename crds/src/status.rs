@@ -34,6 +34,12 @@ pub struct BuildStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub stages: Vec<StageStatus>,
+    /// Looks at the store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advance: Option<AdvanceStatus>,
+    /// The `realsyn.dev/retry` that was last acted on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retried: Option<String>,
     /// The pools that are kept, the newest last.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pools: Vec<Pool>,
@@ -113,6 +119,15 @@ pub struct StageStatus {
     /// Which attempt that Job is.
     #[serde(default)]
     pub attempt: u32,
+    /// The hash of the task list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub list: Option<String>,
+    /// Failures in a row.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failures: u32,
+    /// When the next may begin, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<String>,
     /// Tasks of that Job.
     #[serde(default)]
     pub tasks: u32,
@@ -148,6 +163,68 @@ pub struct StageStatus {
     pub gpu_seconds: u64,
 }
 
+impl StageStatus {
+    /// A stage that waits for what it reads.
+    pub fn waiting(name: Stage) -> Self {
+        Self {
+            name,
+            state: StageState::Waiting,
+            digest: None,
+            waits_for: None,
+            step: None,
+            job: None,
+            attempt: 0,
+            list: None,
+            failures: 0,
+            retry_at: None,
+            tasks: 0,
+            tasks_done: 0,
+            shards: 0,
+            shards_done: 0,
+            rejected: BTreeMap::new(),
+            placement: None,
+            records_in: 0,
+            records_out: 0,
+            started_at: None,
+            sealed_at: None,
+            gpu_seconds: 0,
+        }
+    }
+}
+
+/// The pods that look at the store: they seal what is complete and say what can run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct AdvanceStatus {
+    /// Looks that were begun.
+    pub attempt: u32,
+    /// Whether one is going on.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub running: bool,
+    /// Its Job, once that was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
+    /// Another is to follow.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub due: bool,
+    /// Failures in a row.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub failures: u32,
+    /// When the next may begin, RFC 3339.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_at: Option<String>,
+    /// What keeps it, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
+    /// Why a person must act, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stalled: Option<String>,
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
 /// A finished pool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -159,6 +236,9 @@ pub struct Pool {
     /// How many image-text pairs.
     #[serde(default)]
     pub pairs: u64,
+    /// The ConfigMap with its manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<String>,
     /// When it was complete, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub completed_at: Option<String>,
@@ -181,6 +261,25 @@ pub struct ReleaseStatus {
     /// The pool that it is made from; once this is set, the spec cannot change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool: Option<PoolRef>,
+    /// The inventory that the pool was made from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inventory: Option<PinnedInventory>,
+    /// The ConfigMap with the manifests that its pods read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<String>,
+    /// The worker image that it works with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub worker_image: Option<String>,
+    /// Its own stage, and stages of the build that had to run again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub stages: Vec<StageStatus>,
+    /// Looks at the store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub advance: Option<AdvanceStatus>,
+    /// The `realsyn.dev/retry` that was last acted on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retried: Option<String>,
     /// The digest of the published dataset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,

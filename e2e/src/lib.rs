@@ -10,8 +10,10 @@ mod conformance;
 mod faults;
 mod proxy;
 mod s3_server;
+mod sample;
 
 pub use conformance::conformance;
 pub use faults::{Fault, Seeded, Seen};
 pub use proxy::FaultProxy;
-pub use s3_server::S3Server;
+pub use s3_server::{S3Server, binary};
+pub use sample::{Obelics, sample, write_corpus};

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::Mutex;
 
 use anyhow::{Context, ensure};
 
@@ -13,7 +13,7 @@ use anyhow::{Context, ensure};
 pub struct S3Server {
     dir: PathBuf,
     keys: bool,
-    port: u16,
+    address: SocketAddr,
     child: Child,
 }
 
@@ -27,23 +27,28 @@ impl S3Server {
 
     /// Serves `dir`, in which the bucket is made, to those who sign with the keys above.
     pub fn start(dir: &Path) -> anyhow::Result<Self> {
-        Self::launch(dir, true)
+        Self::launch(dir, true, Ipv4Addr::LOCALHOST)
+    }
+
+    /// As [`start`](Self::start), on another address of this machine.
+    pub fn start_on(dir: &Path, address: Ipv4Addr) -> anyhow::Result<Self> {
+        Self::launch(dir, true, address)
     }
 
     /// Serves `dir` to anyone; requests must be unsigned.
     pub fn start_open(dir: &Path) -> anyhow::Result<Self> {
-        Self::launch(dir, false)
+        Self::launch(dir, false, Ipv4Addr::LOCALHOST)
     }
 
-    fn launch(dir: &Path, keys: bool) -> anyhow::Result<Self> {
+    fn launch(dir: &Path, keys: bool, address: Ipv4Addr) -> anyhow::Result<Self> {
         std::fs::create_dir_all(dir.join(Self::BUCKET)).with_context(|| format!("cannot make {}", dir.display()))?;
-        let (child, port) = spawn(dir, keys, 0)?;
-        Ok(Self { dir: dir.to_owned(), keys, port, child })
+        let (child, port) = spawn(dir, keys, (address, 0).into())?;
+        Ok(Self { dir: dir.to_owned(), keys, address: (address, port).into(), child })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        (Ipv4Addr::LOCALHOST, self.port).into()
+        self.address
     }
 
     /// Its address as a client's endpoint.
@@ -61,7 +66,7 @@ impl S3Server {
     /// Kills it and starts it again on the same port with the same objects.
     pub fn restart(&mut self) -> anyhow::Result<()> {
         self.kill()?;
-        self.child = spawn(&self.dir, self.keys, self.port)?.0;
+        self.child = spawn(&self.dir, self.keys, self.address)?.0;
         Ok(())
     }
 }
@@ -73,9 +78,10 @@ impl Drop for S3Server {
     }
 }
 
-fn spawn(dir: &Path, keys: bool, port: u16) -> anyhow::Result<(Child, u16)> {
-    let mut command = Command::new(binary()?);
-    command.args(["--attached", "--port", &port.to_string()]);
+fn spawn(dir: &Path, keys: bool, address: SocketAddr) -> anyhow::Result<(Child, u16)> {
+    let mut command = Command::new(binary("s3-server")?);
+    let (ip, port) = (address.ip().to_string(), address.port().to_string());
+    command.args(["--attached", "--address", &ip, "--port", &port]);
     if keys {
         command.args(["--access-key", S3Server::ACCESS_KEY, "--secret-key", S3Server::SECRET_KEY]);
     }
@@ -87,31 +93,25 @@ fn spawn(dir: &Path, keys: bool, port: u16) -> anyhow::Result<(Child, u16)> {
     let told = serde_json::from_str::<serde_json::Value>(&line).ok();
     let Some(port) = told.and_then(|told| told["port"].as_u64()).and_then(|port| u16::try_from(port).ok()) else {
         let status = child.wait()?;
-        anyhow::bail!("s3-server did not start on port {port}: {status}, {line:?}");
+        anyhow::bail!("s3-server did not start on {address}: {status}, {line:?}");
     };
     Ok((child, port))
 }
 
-/// The built server: it lies beside the binaries, above the tests' own folder. A test run of a single crate does not
-/// build it, so then it is built here.
-fn binary() -> anyhow::Result<&'static Path> {
-    static FOUND: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    match FOUND.get_or_init(|| find().map_err(|error| format!("{error:#}"))) {
-        Ok(path) => Ok(path),
-        Err(error) => anyhow::bail!("s3-server could not be found or built: {error}"),
-    }
-}
-
-fn find() -> anyhow::Result<PathBuf> {
+/// A binary of this workspace. It lies above the tests' own folder; a test run of a single crate does not build it, so
+/// then it is built here.
+pub fn binary(name: &str) -> anyhow::Result<PathBuf> {
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(|e| e.into_inner());
     let this = std::env::current_exe()?;
     let folder = this.ancestors().skip(1).find(|folder| !folder.ends_with("deps")).context("no target folder")?;
-    let path = folder.join("s3-server");
+    let path = folder.join(name);
     if path.exists() {
         return Ok(path);
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["build", "--quiet", "-p", env!("CARGO_PKG_NAME"), "--bin", "s3-server", "--target-dir"])
+        .args(["build", "--quiet", "--workspace", "--bin", name, "--target-dir"])
         .arg(folder.parent().context("no target folder")?)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status()?;

@@ -30,7 +30,10 @@ use tokio::sync::Mutex;
 /// An S3 server over a folder, for tests.
 #[derive(Parser)]
 struct Arguments {
-    /// Port on 127.0.0.1; 0 takes a free one.
+    /// Address to listen on.
+    #[arg(long, default_value = "127.0.0.1")]
+    address: std::net::IpAddr,
+    /// Port; 0 takes a free one.
     #[arg(long, default_value_t = 0)]
     port: u16,
     /// Access key; without keys requests must come unsigned.
@@ -60,7 +63,7 @@ async fn main() -> anyhow::Result<()> {
     }
     let service = builder.build();
     let locks: Locks = Arc::new(std::array::from_fn(|_| Mutex::new(())));
-    let listener = TcpListener::bind(("127.0.0.1", arguments.port)).await?;
+    let listener = TcpListener::bind((arguments.address, arguments.port)).await?;
     println!("{}", serde_json::json!({ "port": listener.local_addr()?.port() }));
     if arguments.attached {
         std::thread::spawn(|| {

@@ -14,8 +14,8 @@ use realsyn_crds::Stage;
 use realsyn_dataset::formats::Row;
 use realsyn_dataset::formats::parquet::Limits;
 use realsyn_dataset::formats::table::{TableReader, write_table};
-use realsyn_dataset::table_row;
 use realsyn_duplicates::UnionFind;
+use realsyn_e2e::Obelics;
 use realsyn_plan::graph::{find, ids};
 use realsyn_plan::layout::ShardSpec;
 use realsyn_plan::{Digest, Id, StepId};
@@ -26,7 +26,6 @@ use realsyn_worker::progress::Quiet;
 use realsyn_worker::run::{Execution, Job, Order, Run};
 use realsyn_worker::session::{Locations, Session};
 use realsyn_worker::stages::rows::{ClusteredImage, ClusteredSentence, Group, Retrieved};
-use serde::{Deserialize, Serialize};
 
 /// Photographs, each with one copy (re-encoded, some resized, some recoloured) and one crop.
 const PHOTOGRAPHS: usize = 310;
@@ -43,17 +42,6 @@ const REPEATED: [[&str; 2]; 2] = [
     ["OSC_Astro_25_02_MWAnno.jpg", "OSC_Astro_26_02_Milky.jpg"],
 ];
 const PREFIX: &str = "https://planted.example/";
-
-table_row! {
-    /// A row of an OBELICS file.
-    #[derive(Clone, Debug, Serialize, Deserialize)]
-    struct Obelics {
-        images: Vec<Option<String>>,
-        texts: Vec<Option<String>>,
-        metadata: String,
-        general_metadata: String,
-    }
-}
 
 /// Pairs that a build must merge, and which of all pairs are right.
 #[derive(Default)]

@@ -9,16 +9,14 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
-use realsyn_dataset::formats::parquet::Limits;
-use realsyn_dataset::formats::table::{TableReader, write_table};
-use realsyn_dataset::table_row;
+use realsyn_dataset::formats::table::write_table;
+use realsyn_e2e::{Obelics, sample, write_corpus};
 use realsyn_plan::graph::{BUILD, RELEASE};
 use realsyn_plan::report::Report;
 use realsyn_worker::build::{BuildArgs, Outcome, build};
 use realsyn_worker::progress::Quiet;
 use realsyn_worker::run::{Execution, Order};
 use realsyn_worker::session::Locations;
-use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 /// Documents in the sample that the tests build, and files they are written to.
@@ -26,17 +24,6 @@ const DOCUMENTS: usize = 12;
 const FILES: usize = 4;
 /// Words of text kept of each document: enough for sentences of every kind, few enough to score in seconds.
 const WORDS: usize = 220;
-
-table_row! {
-    /// A row of an OBELICS file.
-    #[derive(Clone, Debug, Serialize, Deserialize)]
-    struct Obelics {
-        images: Vec<Option<String>>,
-        texts: Vec<Option<String>>,
-        metadata: String,
-        general_metadata: String,
-    }
-}
 
 struct Fixture {
     folder: TempDir,
@@ -68,40 +55,11 @@ fn prepare() -> Option<Fixture> {
         }
     }
     let folder = tempfile::tempdir().unwrap();
-    let rows = sample(&openstax, DOCUMENTS);
-    write_corpus(&folder.path().join("corpus"), &rows);
+    let rows = sample(&openstax, DOCUMENTS, WORDS).unwrap();
+    write_corpus(&folder.path().join("corpus"), &rows, FILES).unwrap();
     let mut fixture = Fixture { folder, models, images: openstax.join("images"), digest: String::new() };
     fixture.digest = fixture.digest_of("reference", &Execution { jobs: 1, order: Order::Forward, runs: 1 });
     Some(fixture)
-}
-
-/// The first documents with pictures of two books, cut to a few hundred words each.
-fn sample(openstax: &Path, n: usize) -> Vec<Obelics> {
-    let mut rows = Vec::new();
-    for book in ["astronomy", "us-history"] {
-        let bytes = std::fs::read(openstax.join(format!("{book}.parquet"))).unwrap();
-        let reader = TableReader::<Obelics>::open(bytes.into(), &Limits::default()).unwrap();
-        let all: Vec<Obelics> = reader.groups().flat_map(Result::unwrap).collect();
-        rows.extend(all.into_iter().filter(|r| r.images.iter().flatten().count() > 1).take(n / 2).map(cut));
-    }
-    rows
-}
-
-fn cut(mut row: Obelics) -> Obelics {
-    let mut left = WORDS;
-    for text in row.texts.iter_mut().flatten() {
-        let words: Vec<&str> = text.split_inclusive(' ').take(left).collect();
-        left -= words.len();
-        *text = words.concat();
-    }
-    row
-}
-
-fn write_corpus(folder: &Path, rows: &[Obelics]) {
-    std::fs::create_dir_all(folder).unwrap();
-    for (i, part) in rows.chunks(rows.len().div_ceil(FILES)).enumerate() {
-        std::fs::write(folder.join(format!("part-{i}.parquet")), write_table(part).unwrap()).unwrap();
-    }
 }
 
 /// What differs from the plain build file.

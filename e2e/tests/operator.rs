@@ -1,0 +1,223 @@
+//! The operator on a real Kubernetes node: real API server, scheduler, kubelet and containerd, a real S3 server, the very
+//! image of the Dockerfile, and the very files that a local run takes. What comes out has the local run's digest.
+//!
+//! Needs root, the binaries of `e2e/cluster`, the models and the OpenStax sample; skipped loudly where one is missing.
+
+use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use realsyn_cluster::{HOST_ADDRESS, NODE_NAME, Node, Options, images, missing_for_node, skip, until};
+use realsyn_e2e::{S3Server, binary, sample, write_corpus};
+
+const WORKER: &str = "realsyn.dev/worker:test";
+const NAMESPACE: &str = "team";
+/// How long a build may take here; it takes about five minutes on two idle cores.
+const PATIENCE: &str = "1500s";
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+/// The controller as a process of this machine, killed when dropped.
+struct Controller {
+    child: Child,
+}
+
+impl Controller {
+    fn start(kubeconfig: &Path) -> Self {
+        let child = Command::new(binary("realsyn-controller").unwrap())
+            .args(["--worker-image", WORKER, "--no-lease", "--port", "0", "--log-format", "text"])
+            .env("KUBECONFIG", kubeconfig)
+            .spawn()
+            .unwrap();
+        Self { child }
+    }
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+fn manifests(models: &Path, s3: &S3Server) -> String {
+    let sha = |name: &str| realsyn_models::folder_sha256(&models.join(name)).unwrap();
+    let (clip, language) = (sha("demo-clip"), sha("smollm2-135m-instruct"));
+    format!(
+        "apiVersion: realsyn.dev/v1alpha1
+kind: RealSynBuild
+metadata: {{name: part, namespace: {NAMESPACE}}}
+spec:
+  source:
+    format: obelics
+    uri: pvc://data/corpus
+    imageMirrors: [{{prefix: https://openstax.example/, uri: pvc://images}}]
+  storage:
+    uri: s3://{bucket}/builds
+    endpoint: {endpoint}
+    region: us-east-1
+    credentials: {{secretName: s3}}
+  models:
+    clip: {{sha256: \"{clip}\", uri: pvc://models/demo-clip}}
+    perplexity: {{sha256: \"{language}\", uri: pvc://models/smollm2-135m-instruct}}
+    llm: {{sha256: \"{language}\", uri: pvc://models/smollm2-135m-instruct}}
+  stages:
+    sentenceCluster: {{rowsPerCluster: 20}}
+    imageCluster: {{rowsPerCluster: 8}}
+    generate: {{maxNewTokens: 16}}
+---
+apiVersion: realsyn.dev/v1alpha1
+kind: RealSynRelease
+metadata: {{name: part-v1, namespace: {NAMESPACE}}}
+spec:
+  buildRef: {{name: part}}
+  samplesPerShard: 10
+",
+        bucket = S3Server::BUCKET,
+        endpoint = s3.endpoint(),
+    )
+}
+
+fn volume(name: &str, path: &Path) -> String {
+    format!(
+        "apiVersion: v1
+kind: PersistentVolume
+metadata: {{name: {name}}}
+spec:
+  capacity: {{storage: 1Gi}}
+  accessModes: [ReadOnlyMany]
+  storageClassName: none
+  hostPath: {{path: {path}}}
+  claimRef: {{name: {name}, namespace: {NAMESPACE}}}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {{name: {name}, namespace: {NAMESPACE}}}
+spec:
+  accessModes: [ReadOnlyMany]
+  storageClassName: none
+  volumeName: {name}
+  resources: {{requests: {{storage: 1Gi}}}}
+---
+",
+        path = path.display()
+    )
+}
+
+fn build_image(folder: &Path) -> PathBuf {
+    let path = |name: &str| folder.join(name);
+    std::fs::create_dir(path("context")).unwrap();
+    std::fs::copy(binary("realsyn").unwrap(), path("context/realsyn")).unwrap();
+    images::base_image("realsyn.dev/base:test", &path("base.tar")).unwrap();
+    let builder = images::Builder::new(&path("store")).unwrap();
+    builder.load(&path("base.tar")).unwrap();
+    let dockerfile = workspace().join("stage-images/containers/cpu.Dockerfile");
+    builder.build(&path("context"), &dockerfile, &["BASE=realsyn.dev/base:test"], WORKER, &path("worker.tar")).unwrap();
+    path("worker.tar")
+}
+
+/// The digest that `realsyn build` ends with, from the same file and with places of this machine.
+fn local_digest(folder: &Path, file: &Path, models: &Path, pictures: &Path) -> String {
+    let output = Command::new(binary("realsyn").unwrap())
+        .args(["build", "-f"])
+        .arg(file)
+        .arg("--source")
+        .arg(folder.join("corpus"))
+        .arg("--models")
+        .arg(models)
+        .arg("--out")
+        .arg(folder.join("local"))
+        .arg(format!("--mirror=https://openstax.example/={}", pictures.display()))
+        .stderr(Stdio::inherit())
+        .output()
+        .unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{printed}");
+    printed.lines().find_map(|l| l.strip_prefix("digest   ")).expect("a digest").to_owned()
+}
+
+#[test]
+fn a_build_on_a_real_node_ends_with_the_digest_of_the_local_run() {
+    const NAME: &str = "a_build_on_a_real_node_ends_with_the_digest_of_the_local_run";
+    let or = |name: &str, path: &str| std::env::var_os(name).map_or_else(|| workspace().join(path), PathBuf::from);
+    let (models, openstax) = (or("REALSYN_MODELS", ".cache/models"), or("REALSYN_OPENSTAX", "../shared/data/openstax"));
+    let absent = [models.join("demo-clip"), openstax.join("astronomy.parquet")].into_iter().find(|p| !p.exists());
+    let absent = absent.map(|p| format!("{} is not there", p.display()));
+    if skip(NAME, missing_for_node()) || skip(NAME, images::missing()) || skip(NAME, absent) {
+        return;
+    }
+    let pictures = openstax.join("images").canonicalize().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    // Pods run as nobody in particular and have to get in.
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    write_corpus(&folder.path().join("corpus"), &sample(&openstax, 6, 160).unwrap(), 3).unwrap();
+
+    let node = Node::start(&Options::default()).unwrap();
+    let mut s3 = S3Server::start_on(&folder.path().join("s3"), HOST_ADDRESS.parse::<Ipv4Addr>().unwrap()).unwrap();
+    let file = folder.path().join("build.yaml");
+    let text = manifests(&models, &s3);
+    std::fs::write(&file, &text).unwrap();
+    let expected = local_digest(folder.path(), &file, &models, &pictures);
+
+    // The kubelet here does not measure scratch space, so the scheduler has to be told that there is some.
+    let scratch = r#"{"status":{"capacity":{"ephemeral-storage":"20Gi"},"allocatable":{"ephemeral-storage":"20Gi"}}}"#;
+    node.kubectl(&["patch", "node", NODE_NAME, "--subresource=status", "--type=merge", "-p", scratch]).unwrap();
+    node.import_image(&build_image(folder.path())).unwrap();
+    for crd in ["realsynbuilds.yaml", "realsynreleases.yaml"] {
+        let crd = workspace().join("crds/generated").join(crd);
+        node.kubectl(&["apply", "--server-side", "-f", crd.to_str().unwrap()]).unwrap();
+    }
+    node.apply(&format!(
+        "apiVersion: v1
+kind: Namespace
+metadata: {{name: {NAMESPACE}, labels: {{pod-security.kubernetes.io/enforce: restricted}}}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {{name: s3, namespace: {NAMESPACE}}}
+stringData: {{AWS_ACCESS_KEY_ID: {access}, AWS_SECRET_ACCESS_KEY: {secret}}}
+---
+{}{}{}",
+        volume("data", folder.path()),
+        volume("images", &pictures),
+        volume("models", &models.canonicalize().unwrap()),
+        access = S3Server::ACCESS_KEY,
+        secret = S3Server::SECRET_KEY,
+    ))
+    .unwrap();
+    let controller = Controller::start(node.kubeconfig());
+    let kubectl = |args: &[&str]| node.kubectl(&[&["-n", NAMESPACE], args].concat());
+    until(Duration::from_secs(60), "the API to know the kinds", || {
+        Ok(node.kubectl(&["wait", "--for=condition=Established", "crd/realsynbuilds.realsyn.dev"]).is_ok())
+    })
+    .unwrap();
+    kubectl(&["apply", "--server-side", "-f", file.to_str().unwrap()]).unwrap();
+
+    // While it runs: the controller dies, the store dies, and somebody deletes a Job.
+    let stage = |of: &str| kubectl(&["get", "rsb", "part", "-o", &format!("jsonpath={of}")]);
+    let progressed = |sealed: usize| {
+        until(Duration::from_secs(600), "stages to be sealed", || {
+            let states = stage("{.status.stages[*].state}")?;
+            Ok(states.split(' ').filter(|s| *s == "Sealed").count() >= sealed)
+        })
+        .unwrap();
+    };
+    progressed(3);
+    drop(controller);
+    s3.restart().unwrap();
+    let _controller = Controller::start(node.kubeconfig());
+    progressed(6);
+    _ = kubectl(&["delete", "jobs", "--all", "--wait=false"]);
+
+    let waited = kubectl(&["wait", "--for=condition=Ready", "--timeout", PATIENCE, "rsr/part-v1"]);
+    let state = kubectl(&["get", "rsb,rsr,jobs,pods", "-o", "wide"]).unwrap();
+    waited
+        .unwrap_or_else(|error| panic!("{error:#}\n{state}\n{}", kubectl(&["get", "rsb,rsr", "-o", "yaml"]).unwrap()));
+    eprintln!("{state}");
+    let digest = kubectl(&["get", "rsr", "part-v1", "-o", "jsonpath={.status.digest}"]).unwrap();
+    assert_eq!(digest, expected);
+}

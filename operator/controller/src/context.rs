@@ -1,0 +1,138 @@
+//! What every reconcile shares: the caches, the client, and short-lived notes on each object. Nothing here is needed
+//! after a restart.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Event, Pod};
+use kube::api::DynamicObject;
+use kube::runtime::reflector::Store;
+use kube::{Client, ResourceExt};
+use tokio::sync::watch;
+
+use crate::machine::Trouble;
+use crate::metrics::Metrics;
+use crate::text::sentence;
+
+/// What the flags say.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The image of the pods of a new generation.
+    pub worker_image: String,
+    /// The only namespace to look at; all without one.
+    pub namespace: Option<String>,
+    /// Pods that run at once in a namespace, over all its builds.
+    pub max_pods: u32,
+    /// Objects that are reconciled at once.
+    pub concurrency: u16,
+}
+
+/// What every reconcile shares.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// The flags.
+    pub options: Options,
+    /// Builds.
+    pub builds: Store<DynamicObject>,
+    /// Releases.
+    pub releases: Store<DynamicObject>,
+    /// Our Jobs, without their templates.
+    pub jobs: Store<Job>,
+    /// Our pods, without their specs.
+    pub pods: Store<Pod>,
+    /// Warnings about Jobs.
+    pub events: Store<Event>,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// Whether this process leads.
+    pub leader: watch::Receiver<bool>,
+    /// By UID.
+    pub notes: Mutex<HashMap<String, Note>>,
+}
+
+/// What is remembered of an object between two reconciles.
+#[derive(Default)]
+pub struct Note {
+    /// Jobs that were just created (`true`) or deleted, until the cache shows it.
+    touched: BTreeMap<String, bool>,
+    trouble: Option<Trouble>,
+    /// Reconciles in a row that failed.
+    failures: u32,
+}
+
+impl Context {
+    /// Whether this process may write.
+    pub fn leads(&self) -> bool {
+        *self.leader.borrow()
+    }
+
+    fn notes(&self) -> MutexGuard<'_, HashMap<String, Note>> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note<T>(&self, uid: &str, look: impl FnOnce(&mut Note) -> T) -> T {
+        look(self.notes().entry(uid.to_owned()).or_default())
+    }
+
+    /// A Job is about to be created or deleted.
+    pub fn touch(&self, uid: &str, job: &str, created: bool) {
+        self.note(uid, |note| _ = note.touched.insert(job.to_owned(), created));
+    }
+
+    /// A Job that was touched is not there.
+    pub fn settled(&self, uid: &str, job: &str) {
+        self.note(uid, |note| _ = note.touched.remove(job));
+    }
+
+    /// Jobs that were touched and that the cache still shows as they were before.
+    pub fn touched(&self, uid: &str, cached: &[Arc<Job>]) -> std::collections::BTreeSet<String> {
+        self.note(uid, |note| {
+            note.touched.retain(|name, created| match cached.iter().find(|job| job.name_any() == *name) {
+                Some(job) => !*created && job.metadata.deletion_timestamp.is_none(),
+                None => true,
+            });
+            note.touched.keys().cloned().collect()
+        })
+    }
+
+    /// What the last try to change something failed with.
+    pub fn trouble(&self, uid: &str) -> Option<Trouble> {
+        self.note(uid, |note| note.trouble.clone())
+    }
+
+    /// Remembers what a try to change something failed with, or that it went well. Tells whether that is news.
+    pub fn set_trouble(&self, uid: &str, trouble: Option<Trouble>) -> bool {
+        self.note(uid, |note| std::mem::replace(&mut note.trouble, trouble.clone()) != trouble)
+    }
+
+    /// Counts a failed reconcile; tells how many there were in a row.
+    pub fn failed(&self, uid: &str) -> u32 {
+        self.note(uid, |note| {
+            note.failures += 1;
+            note.failures
+        })
+    }
+
+    /// A reconcile went well.
+    pub fn succeeded(&self, uid: &str) {
+        self.note(uid, |note| note.failures = 0);
+    }
+
+    /// The object is gone.
+    pub fn forget(&self, uid: &str) {
+        self.notes().remove(uid);
+        self.metrics.forget(uid);
+    }
+
+    /// The newest warning about a Job, in words.
+    pub fn event_of(&self, job_uid: &str) -> Option<String> {
+        let about = |event: &Event| event.involved_object.uid.as_deref() == Some(job_uid);
+        let events = self.events.state_filter(about);
+        let when = |event: &Event| event.last_timestamp.as_ref().or(event.first_timestamp.as_ref()).map(|t| t.0);
+        let newest = events.iter().max_by_key(|event| when(event))?;
+        let (reason, message) = (newest.reason.as_deref().unwrap_or_default(), newest.message.as_deref());
+        Some(sentence(&format!("{reason}: {}", message.unwrap_or_default()), 300))
+    }
+}

@@ -1,0 +1,169 @@
+//! What is to be done about a state that is written: nothing but what brings the Jobs that are there to those that it
+//! names.
+
+use realsyn_crds::{Stage, StageState};
+use realsyn_plan::StepId;
+
+use super::{JobPhase, SeenJob, State, View, fold::steps_of};
+use crate::names::{advance_name, job_name};
+
+/// A change to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Create this Job.
+    Create(Order),
+    /// Delete this Job and its pods.
+    Delete {
+        /// Its name.
+        name: String,
+        /// Its UID: no other Job of that name is meant.
+        uid: String,
+    },
+    /// Let so many pods of this Job run at once.
+    Parallelism {
+        /// Its name.
+        name: String,
+        /// Its UID.
+        uid: String,
+        /// What the spec asks for.
+        asked: u32,
+        /// What there is room for.
+        granted: u32,
+    },
+}
+
+/// A Job to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Its name.
+    pub name: String,
+    /// Which attempt this is.
+    pub attempt: u32,
+    /// What it does.
+    pub work: Work,
+}
+
+/// What a Job does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// It looks at the store.
+    Advance {
+        /// Steps that need not be reported.
+        known: Vec<String>,
+    },
+    /// It runs a step.
+    Step {
+        /// Which.
+        step: StepId,
+        /// The stage digest.
+        digest: String,
+        /// The hash of its task list.
+        list: String,
+        /// Rows of that list.
+        tasks: u32,
+        /// What the spec asks for.
+        asked: u32,
+        /// What there is room for.
+        granted: u32,
+    },
+}
+
+/// The actions that a written state calls for.
+pub fn actions(view: &View, state: &State) -> Vec<Action> {
+    let (orders, keep) = (orders(view, state), kept_failures(view, state));
+    let mut actions = Vec::new();
+    let mut blocked = false;
+    for job in view.jobs {
+        let order = orders.iter().find(|o| o.name == job.name);
+        if order.is_some() && !job.deleting {
+            // A queue that has admitted a Job counts on what it admitted.
+            let is_queued = view.plan.build.queue_name.is_some();
+            actions.extend(order.filter(|_| !is_queued).and_then(|order| parallelism(order, job)));
+        } else if order.is_some() || !keep.contains(&job.name.as_str()) {
+            // Its pods may still run and write; what replaces it waits until they are gone.
+            blocked |= job.is_active();
+            if !job.deleting {
+                actions.push(Action::Delete { name: job.name.clone(), uid: job.uid.clone() });
+            }
+        }
+    }
+    if !blocked && !view.suspend {
+        let missing = orders.into_iter().filter(|o| view.jobs.iter().all(|job| job.name != o.name));
+        // A Job that was seen and is gone is not made again: the next step gives it up.
+        actions.extend(missing.filter(|o| !was_seen(state, &o.name)).map(Action::Create));
+    }
+    actions
+}
+
+fn was_seen(state: &State, name: &str) -> bool {
+    state.advance.job.as_deref() == Some(name) || state.stages.iter().any(|s| s.job.as_deref() == Some(name))
+}
+
+/// The Jobs that the state names as running.
+fn orders(view: &View, state: &State) -> Vec<Order> {
+    let mut orders = Vec::new();
+    if state.advance.running {
+        let attempt = state.advance.attempt;
+        let name = advance_name(view.name, view.uid, attempt);
+        // Digests take a while to compute, and only a Job that is yet to be made needs them.
+        let is_there = view.jobs.iter().any(|job| job.name == name);
+        let known = if is_there { Vec::new() } else { known(view, state) };
+        orders.push(Order { name, attempt, work: Work::Advance { known } });
+    }
+    let mut room = view.room;
+    for entry in &state.stages {
+        let (Some(step), Some(digest), Some(list)) = (&entry.step, &entry.digest, &entry.list) else { continue };
+        let Some(id) = steps_of(entry.name).find(|id| id.step == step) else { continue };
+        let asked = view.plan.parallelism(entry.name, entry.tasks);
+        // At least one pod of every step that can run, so that a full namespace slows a build and does not stop it.
+        let granted = asked.min(room).max(1);
+        room = room.saturating_sub(granted);
+        orders.push(Order {
+            name: job_name(view.name, view.uid, entry.name, step, digest, entry.attempt),
+            attempt: entry.attempt,
+            work: Work::Step {
+                step: id,
+                digest: digest.clone(),
+                list: list.clone(),
+                tasks: entry.tasks,
+                asked,
+                granted,
+            },
+        });
+    }
+    orders
+}
+
+/// The steps that a look need not report: those of stages that are sealed under the digest that counts now.
+fn known(view: &View, state: &State) -> Vec<String> {
+    let Some(root) = state.inventory.as_ref().and_then(|i| i.root.parse().ok()) else { return Vec::new() };
+    let recipes = view.plan.recipes(&root);
+    let counts = |stage: Stage| recipes.stage_digest(stage).map(|d| d.to_string());
+    let sealed = state.stages.iter().filter(|s| s.state == StageState::Sealed && s.digest == counts(s.name));
+    sealed.flat_map(|s| steps_of(s.name)).map(|id| id.to_string()).collect()
+}
+
+fn parallelism(order: &Order, job: &SeenJob) -> Option<Action> {
+    match order.work {
+        Work::Step { asked, granted, .. } if job.is_active() && job.parallelism != asked => {
+            Some(Action::Parallelism { name: job.name.clone(), uid: job.uid.clone(), asked, granted })
+        }
+        _ => None,
+    }
+}
+
+/// Failed Jobs that people may still want to look at: of each stage that is not sealed the last one, and the last look.
+fn kept_failures<'j>(view: &'j View, state: &State) -> Vec<&'j str> {
+    let look = advance_name(view.name, view.uid, state.advance.attempt);
+    let failed = view.jobs.iter().filter(|j| matches!(j.phase, JobPhase::Failed(_)) && !j.deleting);
+    let wanted = |job: &&SeenJob| match &job.stage {
+        None => !state.advance.running && job.name == look && state.advance.failures > 0,
+        Some(stage) => state.stages.iter().any(|s| {
+            s.name.name() == stage
+                && s.state != StageState::Sealed
+                && s.digest.as_deref() == Some(&job.digest)
+                && s.job.as_deref() == Some(&job.name)
+        }),
+    };
+    failed.filter(wanted).map(|j| j.name.as_str()).collect()
+}

@@ -1,0 +1,121 @@
+//! What people and tools read: conditions, what each stage waits for, and one line of progress.
+
+use realsyn_crds::{Condition, StageState};
+
+use super::{State, View, fold::steps_of};
+use crate::text::sentence;
+
+const MOST: usize = 600;
+
+/// Brings the words of a state up to date. Times change on transitions alone.
+pub(super) fn describe(view: &View, state: &mut State) {
+    state.progress = Some(progress(view, state));
+    let stalled = stalled(view, state);
+    let (ready, reconciling, halt) = if view.suspend && !state.finished {
+        let why = ("Suspended", "nothing runs until spec.suspend is false".to_owned());
+        ((false, why.clone()), (false, why.clone()), (false, why))
+    } else if state.finished {
+        let (reason, message) = match (&view.plan.release, view.plan.build.stop_after) {
+            (Some(_), _) => ("Published", "the dataset is published".to_owned()),
+            (None, Some(last)) if view.plan.stops_early() => {
+                ("StoppedAfter", format!("everything up to {last} is sealed, as spec.stopAfter asks"))
+            }
+            _ => ("Complete", "the pool is complete".to_owned()),
+        };
+        let done = (reason, message);
+        ((true, done.clone()), (false, done.clone()), (false, done))
+    } else if let Some(why) = stalled {
+        let why = ("Stalled", why);
+        ((false, why.clone()), (false, why.clone()), (true, why))
+    } else {
+        let why = ("Progressing", waiting(view, state).unwrap_or_else(|| "steps are running".to_owned()));
+        ((false, why.clone()), (true, why), (false, ("Progressing", "nothing needs a person".to_owned())))
+    };
+    set(view, &mut state.conditions, "Ready", ready);
+    set(view, &mut state.conditions, "Reconciling", reconciling);
+    set(view, &mut state.conditions, "Stalled", halt);
+    let suspended = if view.suspend {
+        (true, ("Suspended", "spec.suspend is true".to_owned()))
+    } else {
+        (false, ("NotSuspended", "spec.suspend is false".to_owned()))
+    };
+    set(view, &mut state.conditions, "Suspended", suspended);
+}
+
+/// Why a person must act, if one must.
+fn stalled(view: &View, state: &State) -> Option<String> {
+    if let Some(why) = &state.advance.stalled {
+        return Some(why.clone());
+    }
+    if let Some(trouble) = view.trouble.filter(|t| t.permanent) {
+        return Some(trouble.message.clone());
+    }
+    let stage = state.stages.iter().find(|s| s.state == StageState::Stalled)?;
+    Some(format!("{}: {}", stage.name, stage.waits_for.as_deref().unwrap_or("it failed again and again")))
+}
+
+/// What the whole waits for, if there is one thing to name.
+fn waiting(view: &View, state: &State) -> Option<String> {
+    if let Some(trouble) = view.trouble {
+        return Some(trouble.message.clone());
+    }
+    let stage = state.stages.iter().find_map(|s| Some(format!("{}: {}", s.name, s.waits_for.as_deref()?)));
+    state.advance.waits_for.clone().or(stage)
+}
+
+/// `sentence-score 12/64 · 31 %`
+fn progress(view: &View, state: &State) -> String {
+    let (mut done, mut all) = (0.0, 0.0);
+    for stage in view.plan.required() {
+        let steps = steps_of(stage).collect::<Vec<_>>();
+        all += steps.len() as f64;
+        let Some(entry) = state.stage(stage) else { continue };
+        if entry.state == StageState::Sealed {
+            done += steps.len() as f64;
+        } else if let Some(at) = steps.iter().position(|id| entry.step.as_deref() == Some(id.step)) {
+            done += at as f64 + f64::from(entry.tasks_done) / f64::from(entry.tasks.max(1));
+        }
+    }
+    let share = if state.finished { 100 } else { (100.0 * done / f64::max(all, 1.0)).floor() as u32 };
+    let running: Vec<_> = state.stages.iter().filter(|s| s.step.is_some()).collect();
+    let now = match running.split_first() {
+        _ if state.finished => "complete".to_owned(),
+        _ if view.suspend => "suspended".to_owned(),
+        Some((first, [])) => format!("{} {}/{}", first.name, first.tasks_done, first.tasks),
+        Some((first, rest)) => format!("{} {}/{} +{}", first.name, first.tasks_done, first.tasks, rest.len()),
+        None if state.inventory.is_none() => "listing the source".to_owned(),
+        None if state.stages.iter().any(|s| s.state == StageState::Stalled) => "stalled".to_owned(),
+        None => "looking at the store".to_owned(),
+    };
+    format!("{now} · {share} %")
+}
+
+/// Sets a condition. Its time stays unless its status changes.
+fn set(view: &View, conditions: &mut Vec<Condition>, type_: &str, what: (bool, (&str, String))) {
+    set_condition(conditions, type_, what, view.generation, &view.now.to_string());
+}
+
+/// Sets a condition about a generation. Its time stays unless its status changes.
+pub fn set_condition(
+    conditions: &mut Vec<Condition>,
+    type_: &str,
+    (status, (reason, message)): (bool, (&str, String)),
+    generation: i64,
+    now: &str,
+) {
+    let status = if status { "True" } else { "False" };
+    let at = conditions.iter().position(|c| c.type_ == type_);
+    let since = at.map(|at| &conditions[at]).filter(|c| c.status == status).map(|c| c.last_transition_time.clone());
+    let condition = Condition {
+        type_: type_.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message: sentence(&message, MOST),
+        last_transition_time: since.unwrap_or_else(|| now.to_owned()),
+        observed_generation: Some(generation),
+    };
+    match at {
+        Some(at) => conditions[at] = condition,
+        None => conditions.push(condition),
+    }
+}

@@ -1,0 +1,214 @@
+//! The heart: from what was wanted, what was known and what is seen, to what is known now and what is to be done.
+//!
+//! Pure. [`step`] folds what is seen into the state; the state is written to the object's status; only then does
+//! [`actions`] say what to do, from nothing but the written state and what is seen. So a crash between any two writes
+//! loses nothing: whoever comes next reads the same state and derives the same actions.
+
+mod actions;
+mod conditions;
+mod fold;
+mod jobs;
+mod seen;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod tests;
+
+use jiff::{SignedDuration, Timestamp};
+use realsyn_crds::{AdvanceStatus, Condition, PinnedInventory, Stage, StageState, StageStatus};
+use realsyn_plan::report::Complete;
+
+pub use actions::{Action, Order, Work, actions};
+pub use conditions::set_condition;
+pub use seen::{Ended, JobPhase, SeenJob, SeenPod};
+
+use crate::plan::Plan;
+use crate::text::sentence;
+
+/// The longest wait between two tries.
+const LONGEST: i64 = 600;
+/// Failures in a row after which a person is called.
+const STALLED_AFTER: u32 = 2;
+
+/// What is wanted and what is seen.
+pub struct View<'a> {
+    /// The object's UID: part of the name of each of its Jobs.
+    pub uid: &'a str,
+    /// The object's name.
+    pub name: &'a str,
+    /// The generation of its spec.
+    pub generation: i64,
+    /// What its spec asks for.
+    pub plan: &'a Plan,
+    /// Whether nothing may run.
+    pub suspend: bool,
+    /// The token of the retry annotation.
+    pub retry: Option<&'a str>,
+    /// The worker image that a new generation takes.
+    pub worker_image: &'a str,
+    /// Pods that the namespace has room for.
+    pub room: u32,
+    /// Its Jobs.
+    pub jobs: &'a [SeenJob],
+    /// What the last try to change something failed with.
+    pub trouble: Option<&'a Trouble>,
+    /// Looked at for waits between tries, and for the times of transitions.
+    pub now: Timestamp,
+}
+
+/// A change that the API server refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// In words.
+    pub message: String,
+    /// Whether it will be refused again until a person acts.
+    pub permanent: bool,
+}
+
+/// What is known of an object: the part of its status that both kinds share.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State {
+    /// The generation that this is about.
+    pub generation: Option<i64>,
+    /// The conditions.
+    pub conditions: Vec<Condition>,
+    /// How far it is, in one line.
+    pub progress: Option<String>,
+    /// What was listed.
+    pub inventory: Option<PinnedInventory>,
+    /// The worker image of this generation.
+    pub worker_image: Option<String>,
+    /// Stages that have begun, in graph order.
+    pub stages: Vec<StageStatus>,
+    /// The looks at the store.
+    pub advance: AdvanceStatus,
+    /// The retry token that was acted on.
+    pub retried: Option<String>,
+    /// Whether this generation has reached what was asked for.
+    pub finished: bool,
+    /// What came of it, in the very step that learned of it.
+    pub complete: Option<Complete>,
+}
+
+impl State {
+    /// The entry of a stage.
+    pub fn stage(&self, stage: Stage) -> Option<&StageStatus> {
+        self.stages.iter().find(|s| s.name == stage)
+    }
+
+    /// The entry of a stage, made if there is none.
+    fn entry(&mut self, stage: Stage) -> &mut StageStatus {
+        let at = match self.stages.binary_search_by_key(&stage, |s| s.name) {
+            Ok(at) => at,
+            Err(at) => {
+                self.stages.insert(at, StageStatus::waiting(stage));
+                at
+            }
+        };
+        &mut self.stages[at]
+    }
+
+    fn is_sealed(&self, stage: Stage) -> bool {
+        self.stage(stage).is_some_and(|s| s.state == StageState::Sealed)
+    }
+
+    /// When something is to be looked at again without having been told.
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        let waits = self.stages.iter().filter_map(|s| s.retry_at.as_deref()).chain(self.advance.retry_at.as_deref());
+        waits.filter_map(|at| at.parse().ok()).min()
+    }
+}
+
+/// Folds what is seen into the state. At a fixpoint it returns what it was given.
+pub fn step(view: &View, mut state: State) -> State {
+    state.stages.sort_by_key(|s| s.name);
+    if state.generation != Some(view.generation) || state.worker_image.is_none() {
+        begin_generation(view, &mut state);
+    }
+    if view.retry.is_some_and(|token| state.retried.as_deref() != Some(token)) {
+        state.retried = view.retry.map(|token| sentence(token, 63));
+        forget_failures(&mut state);
+        state.advance.due |= !state.finished;
+    }
+    if view.suspend {
+        suspend(&mut state);
+    } else if !state.finished {
+        jobs::look_at_workers(view, &mut state);
+        jobs::look_at_advance(view, &mut state);
+        end_waits(view, &mut state);
+        let look = &mut state.advance;
+        if look.due && !look.running && look.retry_at.is_none() && !state.finished {
+            look.attempt += 1;
+            look.running = true;
+            look.job = None;
+            look.due = false;
+        }
+    }
+    conditions::describe(view, &mut state);
+    state
+}
+
+/// Everything is looked at again; what is sealed and what runs is kept until its digest is known to be another.
+fn begin_generation(view: &View, state: &mut State) {
+    state.generation = Some(view.generation);
+    state.worker_image = Some(view.worker_image.to_owned());
+    state.inventory = None;
+    state.finished = false;
+    forget_failures(state);
+    // A look that was begun under the old spec tells of the old spec.
+    state.advance.running = false;
+    state.advance.job = None;
+    state.advance.due = true;
+}
+
+fn forget_failures(state: &mut State) {
+    for stage in &mut state.stages {
+        if stage.failures > 0 || stage.retry_at.is_some() || stage.state == StageState::Stalled {
+            stage.failures = 0;
+            stage.retry_at = None;
+            stage.waits_for = None;
+            if stage.state == StageState::Stalled {
+                stage.state = StageState::Running;
+            }
+        }
+    }
+    let look = &mut state.advance;
+    (look.failures, look.retry_at, look.stalled, look.waits_for) = (0, None, None, None);
+}
+
+/// Every Job is given up: what was committed stays in the store, and the next look finds it.
+fn suspend(state: &mut State) {
+    for stage in state.stages.iter_mut().filter(|s| s.state != StageState::Sealed) {
+        give_up(stage);
+        stage.state = StageState::Waiting;
+        stage.waits_for = None;
+    }
+    let look = &mut state.advance;
+    (look.running, look.job, look.waits_for) = (false, None, None);
+    look.due = !state.finished;
+}
+
+/// The attempt that runs, if one does, no longer counts, and says nothing of the next.
+fn give_up(stage: &mut StageStatus) {
+    (stage.step, stage.job, stage.list) = (None, None, None);
+    (stage.tasks, stage.tasks_done) = (0, 0);
+}
+
+fn end_waits(view: &View, state: &mut State) {
+    let over = |at: &Option<String>| at.as_ref().is_some_and(|at| at.parse().map_or(true, |at| view.now >= at));
+    for stage in &mut state.stages {
+        if over(&stage.retry_at) {
+            stage.retry_at = None;
+            state.advance.due = true;
+        }
+    }
+    if over(&state.advance.retry_at) {
+        state.advance.retry_at = None;
+    }
+}
+
+/// When to try again after so many failures in a row: ten seconds, doubling up to ten minutes.
+fn again(now: Timestamp, failures: u32) -> Option<String> {
+    let seconds = 10i64.checked_shl(failures.saturating_sub(1).min(10)).unwrap_or(LONGEST).min(LONGEST);
+    now.checked_add(SignedDuration::from_secs(seconds)).ok().map(|at| at.to_string())
+}

@@ -1,0 +1,93 @@
+//! The controller's process.
+
+use std::net::{Ipv6Addr, SocketAddr};
+
+use anyhow::{Context, Result};
+use clap::{Parser, ValueEnum};
+use realsyn_controller::context::Options;
+use realsyn_controller::run::{Process, run};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Runs RealSynBuilds and RealSynReleases as Jobs.
+#[derive(Parser)]
+#[command(version, about)]
+struct Flags {
+    /// The image of workers, for generations that begin from now on.
+    #[arg(long, env = "REALSYN_WORKER_IMAGE")]
+    worker_image: String,
+    /// Look at this namespace alone.
+    #[arg(long, env = "REALSYN_NAMESPACE")]
+    namespace: Option<String>,
+    /// The most pods at once in a namespace, over all its builds.
+    #[arg(long, default_value_t = 3000)]
+    max_pods: u32,
+    /// Objects that are reconciled at once.
+    #[arg(long, default_value_t = 8)]
+    concurrency: u16,
+    /// The port of /livez, /readyz and /metrics.
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+    /// The namespace of the Lease by which several processes agree on one that writes; by default its own.
+    #[arg(long, env = "POD_NAMESPACE")]
+    lease_namespace: Option<String>,
+    /// What this process calls itself in the Lease; by default the pod's name.
+    #[arg(long, env = "POD_NAME")]
+    identity: Option<String>,
+    /// Run without a Lease, as the only process.
+    #[arg(long)]
+    no_lease: bool,
+    /// How logs are written. `RUST_LOG` says which.
+    #[arg(long, value_enum, default_value_t = LogFormat::Json)]
+    log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Json,
+    Text,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let flags = Flags::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match flags.log_format {
+        LogFormat::Json => logs.json().init(),
+        LogFormat::Text => logs.init(),
+    }
+
+    let config =
+        kube::Config::infer().await.context("finding the API server: neither a pod's account nor a kubeconfig")?;
+    let lease_namespace = flags.lease_namespace.unwrap_or_else(|| config.default_namespace.clone());
+    let client = kube::Client::try_from(config).context("making a client of the API server")?;
+    let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, flags.port));
+    let listener = match TcpListener::bind(address).await {
+        Ok(listener) => listener,
+        // A machine without IPv6.
+        Err(_) => TcpListener::bind(("0.0.0.0", flags.port)).await.with_context(|| format!("port {}", flags.port))?,
+    };
+    let identity = flags.identity.unwrap_or_else(|| format!("process-{}", std::process::id()));
+    let lease = (!flags.no_lease).then_some((lease_namespace, identity));
+    let options = Options {
+        worker_image: flags.worker_image,
+        namespace: flags.namespace,
+        max_pods: flags.max_pods,
+        concurrency: flags.concurrency.max(1),
+    };
+
+    let (tell, stop) = tokio::sync::watch::channel(false);
+    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("ending what was begun");
+        _ = tell.send(true);
+    });
+    run(client, options, Process { listener, lease }, stop).await
+}

@@ -1,0 +1,87 @@
+//! What a spec asks for, without anything that was observed: digests, stages, parallelism, and what its pods are made of.
+
+use realsyn_crds::{BuildSpec, Destination, ReleaseSpec, Stage, device, execution, release_settings};
+use realsyn_plan::Digest;
+use realsyn_plan::recipe::Recipes;
+use serde_json::json;
+
+/// What a build's or a release's spec asks for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The build's settings, profile filled in.
+    pub build: BuildSpec,
+    /// The release's settings, if this is about one.
+    pub release: Option<ReleaseSpec>,
+}
+
+impl Plan {
+    /// The plan of a build.
+    pub fn of_build(spec: &BuildSpec) -> Self {
+        Self { build: spec.effective(), release: None }
+    }
+
+    /// The plan of a release of a build with these settings.
+    pub fn of_release(build: &BuildSpec, release: &ReleaseSpec) -> Self {
+        Self { build: build.effective(), release: Some(release.effective(build.profile)) }
+    }
+
+    /// The digests over an inventory.
+    pub fn recipes(&self, inventory_root: &Digest) -> Recipes {
+        let settings = self.release.as_ref().map(|release| release_settings(&self.build, release));
+        Recipes::new(&self.build, settings, inventory_root)
+    }
+
+    /// Whether a stage may run for this object. A release runs stages of its build again that the store has lost.
+    pub fn allows(&self, stage: Stage) -> bool {
+        match (&self.release, self.build.stop_after) {
+            _ if stage == Stage::Inventory => false,
+            (Some(_), _) => true,
+            (None, stop) => stage != Stage::Release && stop.is_none_or(|last| stage <= last),
+        }
+    }
+
+    /// The stages without which it is not finished.
+    pub fn required(&self) -> impl Iterator<Item = Stage> + '_ {
+        let is_release = self.release.is_some();
+        Stage::ALL.iter().copied().filter(move |s| self.allows(*s) && (!is_release || *s == Stage::Release))
+    }
+
+    /// Whether it ends before there is a pool.
+    pub fn stops_early(&self) -> bool {
+        self.release.is_none() && self.build.stop_after.is_some_and(|last| last < Stage::PairScore)
+    }
+
+    /// How many pods of a stage may run at once, of so many tasks.
+    pub fn parallelism(&self, stage: Stage, tasks: u32) -> u32 {
+        execution(&self.build, stage).parallelism.unwrap_or(tasks).min(tasks).max(1)
+    }
+
+    /// Where a release goes, if this is one.
+    pub fn destination(&self) -> Option<&Destination> {
+        self.release.as_ref().map(|r| &r.destination)
+    }
+
+    /// Whether the stage's pods ask for a GPU. A release and the inventory compute nothing.
+    pub fn wants_gpu(&self, stage: Stage) -> Option<realsyn_crds::Gpu> {
+        let device = device(&self.build, stage).filter(|d| d.engine == realsyn_crds::Engine::Cuda)?;
+        Some(device.gpu.clone().unwrap_or_default())
+    }
+
+    /// The hash of everything that a stage's pods are made of. A Job whose hash is another is replaced; what the pods
+    /// read from the manifest is not in it, because its digest says when that matters.
+    pub fn template(&self, stage: Stage, image: &str) -> String {
+        let run = execution(&self.build, stage);
+        let parts = json!([
+            image,
+            run.resources,
+            run.retry,
+            device(&self.build, stage),
+            self.build.storage,
+            self.destination(),
+            self.build.source.uri,
+            self.build.models,
+            self.build.queue_name,
+        ]);
+        Digest::builder("template").part(parts.to_string()).finish().to_string()[..16].to_owned()
+    }
+}

@@ -1,0 +1,217 @@
+//! Everything that is read: the object's Jobs, their pods and events, and for a release its build. Nothing else does.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::api::{DynamicObject, ListParams};
+use kube::{Api, ResourceExt};
+use serde_json::Value;
+
+use super::Error;
+use crate::context::Context;
+use crate::kinds::Kind;
+use crate::machine::{Ended, JobPhase, SeenJob, SeenPod, Trouble};
+use crate::names;
+use crate::text::sentence;
+
+/// What was read for one object.
+pub struct Seen {
+    /// Its Jobs.
+    pub jobs: Vec<SeenJob>,
+    /// Pods that its namespace has room for, beside those of other objects.
+    pub room: u32,
+    /// What the last try to change something failed with.
+    pub trouble: Option<Trouble>,
+    /// The build of a release, if there is one.
+    pub build: Option<Arc<DynamicObject>>,
+    /// The manifests that a release pinned, by key; or those of its pool.
+    pub pinned: Option<Manifests>,
+}
+
+/// The content of a ConfigMap of ours.
+pub type Manifests = std::collections::BTreeMap<String, String>;
+
+/// Reads what belongs to an object.
+///
+/// # Errors
+/// Requests that failed. What is absent is no error.
+pub async fn dereference(kind: Kind, object: &DynamicObject, context: &Context) -> Result<Seen, Error> {
+    let uid = object.uid().unwrap_or_default();
+    let namespace = object.namespace().unwrap_or_default();
+    let mut jobs: Vec<Arc<Job>> = context.jobs.state_filter(|job| owned_by(&job.metadata, &uid));
+
+    // What the status names, or what we just changed, and the cache does not show yet: asked for by name, because
+    // "not there yet" and "gone" call for opposite actions.
+    let api: Api<Job> = Api::namespaced(context.client.clone(), &namespace);
+    let mut uncertain: BTreeSet<String> = context.touched(&uid, &jobs);
+    uncertain.extend(named_by_status(object).filter(|name| jobs.iter().all(|j| j.name_any() != *name)));
+    for name in uncertain {
+        jobs.retain(|job| job.name_any() != name);
+        match api.get_opt(&name).await.map_err(Error::Read)? {
+            Some(job) if owned_by(&job.metadata, &uid) => jobs.push(Arc::new(job)),
+            Some(_) => {}
+            None => context.settled(&uid, &name),
+        }
+    }
+
+    let mut seen = Vec::new();
+    for job in &jobs {
+        let mut pods: Vec<SeenPod> = context
+            .pods
+            .state_filter(|pod| owned_by(&pod.metadata, &job.uid().unwrap_or_default()))
+            .iter()
+            .map(|pod| pod_of(pod))
+            .collect();
+        let mut job = job_of(job);
+        // An ended Job is judged by what its pods said: the cache may not show that yet.
+        let told = pods.iter().filter_map(|p| p.ended.as_ref()).any(|ended| match job.phase {
+            JobPhase::Failed(_) => ended.code != 0,
+            _ => true,
+        });
+        let is_judged = match job.phase {
+            JobPhase::Active => false,
+            JobPhase::Complete => job.stage.is_none(),
+            JobPhase::Failed(_) => true,
+        };
+        if is_judged && !told && !job.deleting {
+            let list = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={}", job.name));
+            let api: Api<Pod> = Api::namespaced(context.client.clone(), &namespace);
+            let live = api.list(&list).await.map_err(Error::Read)?;
+            pods = live.items.iter().filter(|p| owned_by(&p.metadata, &job.uid)).map(pod_of).collect();
+        }
+        if pods.is_empty() && job.is_active() {
+            job.trouble = job.trouble.or_else(|| context.event_of(&job.uid));
+        }
+        job.pods = pods;
+        seen.push(job);
+    }
+    seen.sort_by(|a, b| a.name.cmp(&b.name));
+
+    let (build, pinned) = match kind {
+        Kind::Build => (None, None),
+        Kind::Release => of_release(object, &namespace, context).await?,
+    };
+    Ok(Seen { jobs: seen, room: room(&uid, &namespace, context), trouble: context.trouble(&uid), build, pinned })
+}
+
+/// The build of a release, and the manifests that it works with: its own once it has pinned them, else its pool's.
+async fn of_release(
+    object: &DynamicObject,
+    namespace: &str,
+    context: &Context,
+) -> Result<(Option<Arc<DynamicObject>>, Option<Manifests>), Error> {
+    let text = |path: &str| object.data.pointer(path).and_then(Value::as_str);
+    let name = text("/spec/buildRef/name").unwrap_or_default();
+    let build = context.builds.get(&Kind::Build.reference(namespace, name));
+    let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), namespace);
+    let manifests = async |name: &str| {
+        let map = api.get_opt(name).await.map_err(Error::Read)?;
+        Ok::<_, Error>(map.and_then(|m| m.data))
+    };
+    if let Some(own) = text("/status/manifest")
+        && let Some(found) = manifests(own).await?
+    {
+        return Ok((build, Some(found)));
+    }
+    // Not pinned yet, or pinned and not written yet: the pool that fits, by its own manifest.
+    let pool = build.as_ref().and_then(|build| super::validate::pool_for(object, build));
+    match pool.and_then(|pool| pool.manifest) {
+        Some(name) => Ok((build, manifests(&name).await?)),
+        None => Ok((build, None)),
+    }
+}
+
+/// Names of Jobs that the status says are running, made or not.
+fn named_by_status(object: &DynamicObject) -> impl Iterator<Item = String> {
+    let (name, uid) = (object.name_any(), object.uid().unwrap_or_default());
+    let look = &object.data["status"]["advance"];
+    let advance = (look["running"] == true)
+        .then(|| names::advance_name(&name, &uid, look["attempt"].as_u64().unwrap_or_default() as u32));
+    let stages = object.data["status"]["stages"].as_array().cloned().unwrap_or_default();
+    let steps = stages.into_iter().filter_map(move |entry| {
+        let stage = entry["name"].as_str()?.parse().ok()?;
+        let (step, digest) = (entry["step"].as_str()?, entry["digest"].as_str()?);
+        Some(names::job_name(&name, &uid, stage, step, digest, entry["attempt"].as_u64()? as u32))
+    });
+    advance.into_iter().chain(steps)
+}
+
+fn room(uid: &str, namespace: &str, context: &Context) -> u32 {
+    let others = context.jobs.state_filter(|job| {
+        job.namespace().as_deref() == Some(namespace) && !owned_by(&job.metadata, uid) && phase(job) == JobPhase::Active
+    });
+    let taken: i64 = others.iter().filter_map(|j| j.spec.as_ref()?.parallelism).map(i64::from).sum();
+    u32::try_from((i64::from(context.options.max_pods) - taken).max(1)).unwrap_or(1)
+}
+
+fn owned_by(metadata: &kube::core::ObjectMeta, uid: &str) -> bool {
+    let owners = metadata.owner_references.as_deref().unwrap_or_default();
+    owners.iter().any(|owner| owner.controller == Some(true) && owner.uid == uid)
+}
+
+fn phase(job: &Job) -> JobPhase {
+    let conditions = job.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
+    // `SuccessCriteriaMet` and `FailureTarget` come before the end: pods may still run then.
+    let ended = |type_: &str| conditions.iter().find(|c| c.type_ == type_ && c.status == "True");
+    if ended("Complete").is_some() {
+        return JobPhase::Complete;
+    }
+    match ended("Failed") {
+        Some(c) => {
+            let (reason, message) = (c.reason.as_deref().unwrap_or("Failed"), c.message.as_deref().unwrap_or_default());
+            JobPhase::Failed(sentence(&format!("{reason}: {message}"), 300))
+        }
+        None => JobPhase::Active,
+    }
+}
+
+fn job_of(job: &Job) -> SeenJob {
+    let annotation = |name: &str| job.annotations().get(name).cloned().unwrap_or_default();
+    let stage = job.labels().get(names::STAGE).filter(|s| *s != names::ADVANCE).cloned();
+    let status = job.status.clone().unwrap_or_default();
+    let queued = job.spec.as_ref().is_some_and(|s| s.suspend == Some(true));
+    SeenJob {
+        name: job.name_any(),
+        uid: job.uid().unwrap_or_default(),
+        stage,
+        digest: annotation(names::DIGEST),
+        template: annotation(names::TEMPLATE),
+        parallelism: annotation(names::PARALLELISM).parse().unwrap_or_default(),
+        deleting: job.metadata.deletion_timestamp.is_some(),
+        phase: phase(job),
+        done: status.succeeded.unwrap_or_default().unsigned_abs(),
+        trouble: queued.then(|| "its queue has not admitted it yet".to_owned()),
+        pods: Vec::new(),
+    }
+}
+
+fn pod_of(pod: &Pod) -> SeenPod {
+    let status = pod.status.clone().unwrap_or_default();
+    let index = pod.annotations().get("batch.kubernetes.io/job-completion-index").and_then(|i| i.parse().ok());
+    let ours = |name: &str| name == "worker" || name == names::ADVANCE;
+    let states = status.container_statuses.unwrap_or_default();
+    let state = states.into_iter().find(|c| ours(&c.name)).and_then(|c| c.state).unwrap_or_default();
+    let ended = state.terminated.map(|t| Ended {
+        code: t.exit_code,
+        message: t.message.unwrap_or_default(),
+        reason: t.reason.unwrap_or_default(),
+    });
+    let words = |reason: Option<String>, message: Option<String>| {
+        let (reason, message) = (reason.unwrap_or_default(), message.unwrap_or_default());
+        sentence(&if message.is_empty() { reason } else { format!("{reason}: {message}") }, 300)
+    };
+    let usual = ["ContainerCreating", "PodInitializing"];
+    let container = state
+        .waiting
+        .filter(|w| w.reason.as_deref().is_some_and(|r| !usual.contains(&r)))
+        .map(|w| words(w.reason, w.message));
+    let scheduled = || {
+        let conditions = status.conditions.unwrap_or_default();
+        let unplaced = conditions.into_iter().find(|c| c.type_ == "PodScheduled" && c.status == "False")?;
+        Some(words(unplaced.reason, unplaced.message))
+    };
+    let waits_for = if ended.is_some() { None } else { container.or_else(scheduled) };
+    SeenPod { index, waits_for, ended }
+}

@@ -1,0 +1,95 @@
+//! One reconcile, in named steps, a file each. `dereference` reads, `validate` and `plan` and `build` are pure, `status`
+//! writes the status once, and only then `apply` changes Jobs: what a Job is for is always written before it is made.
+
+pub mod apply;
+pub mod build;
+pub mod dereference;
+pub mod plan;
+pub mod status;
+#[cfg(test)]
+mod tests;
+pub mod validate;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+use kube::runtime::controller::Action;
+
+use crate::context::Context;
+use crate::kinds::Kind;
+use crate::machine;
+
+/// Why a reconcile came to nothing. Each variant has a category that metrics count by.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Reading failed.
+    #[error("reading what belongs to the object: {0}")]
+    Read(#[source] kube::Error),
+    /// Somebody else wrote the object first; the newer one comes in by the watch.
+    #[error("the object was changed in the meantime")]
+    Conflict,
+    /// The status could not be written.
+    #[error("writing the status: {0}")]
+    Status(#[source] kube::Error),
+    /// A change was refused; the next reconcile says so in the status.
+    #[error("{0}")]
+    Apply(String),
+}
+
+impl Error {
+    /// What metrics count it as.
+    pub const fn category(&self) -> &'static str {
+        match self {
+            Self::Read(_) => "read",
+            Self::Conflict => "conflict",
+            Self::Status(_) => "status",
+            Self::Apply(_) => "apply",
+        }
+    }
+}
+
+/// Brings one object a step further.
+///
+/// # Errors
+/// See [`Error`]; all of them are worth trying again.
+pub async fn reconcile(kind: Kind, object: Arc<DynamicObject>, context: Arc<Context>) -> Result<Action, Error> {
+    if !context.leads() {
+        return Ok(Action::await_change());
+    }
+    if object.metadata.deletion_timestamp.is_some() {
+        // Its Jobs are owned by it and go with it; nothing outside the cluster waits for us.
+        context.forget(object.uid().as_deref().unwrap_or_default());
+        return Ok(Action::await_change());
+    }
+    let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
+    let seen = dereference::dereference(kind, &object, &context).await?;
+    let checked = match validate::validate(kind, &object, &seen) {
+        Ok(checked) => checked,
+        Err(refusal) => {
+            let next = plan::refused(&object, &refusal, now);
+            status::write(kind, &object, next, &context).await?;
+            return Ok(Action::await_change());
+        }
+    };
+    let view = plan::view(&object, &checked, &seen, &context, now);
+    let mut state = machine::step(&view, checked.state.clone());
+    let next = plan::status(&object, &checked, &mut state, now);
+    let written = status::write(kind, &object, next, &context).await?;
+    context.metrics.progress(kind, &object, &state);
+    let actions = machine::actions(&view, &state);
+    if !actions.is_empty() && !written {
+        // No write has proved that the cache is current, and from an old one a Job would be made again that has run.
+        status::is_current(kind, &object, &context).await?;
+    }
+    let wanted = build::build(kind, &object, &checked, &state, actions);
+    if apply::apply(&object, wanted, &context).await? {
+        return Ok(Action::requeue(Duration::from_millis(100)));
+    }
+    Ok(match state.wake_at() {
+        Some(at) => Action::requeue(Duration::from_secs((at.as_second() - now.as_second()).max(1).unsigned_abs())),
+        None => Action::await_change(),
+    })
+}

@@ -1,0 +1,113 @@
+//! From what was read to the next status: the machine's state in the words of each kind. Pure.
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+use realsyn_crds::{BuildStatus, Condition, Pool, ReleaseStatus};
+use realsyn_plan::recipe::revision;
+use serde_json::{Value, json};
+
+use super::dereference::Seen;
+use super::validate::{Checked, Refusal, Status};
+use crate::context::Context;
+use crate::machine::{State, View, set_condition};
+use crate::names;
+
+/// What the machine looks at.
+pub fn view<'a>(
+    object: &'a DynamicObject,
+    checked: &'a Checked,
+    seen: &'a Seen,
+    context: &'a Context,
+    now: Timestamp,
+) -> View<'a> {
+    View {
+        uid: object.metadata.uid.as_deref().unwrap_or_default(),
+        name: object.metadata.name.as_deref().unwrap_or_default(),
+        generation: object.metadata.generation.unwrap_or_default(),
+        plan: &checked.plan,
+        suspend: checked.suspend,
+        retry: object.annotations().get(names::RETRY).map(String::as_str),
+        worker_image: &context.options.worker_image,
+        room: seen.room,
+        jobs: &seen.jobs,
+        trouble: seen.trouble.as_ref(),
+        now,
+    }
+}
+
+/// The status that follows from a state.
+pub fn status(object: &DynamicObject, checked: &Checked, state: &mut State, now: Timestamp) -> Value {
+    let complete = state.complete.take();
+    match &checked.status {
+        Status::Build(old) => {
+            let mut pools = old.pools.clone();
+            if let Some(complete) = complete {
+                let pool = Pool {
+                    generation: object.metadata.generation.unwrap_or_default(),
+                    digest: complete.digest.to_string(),
+                    pairs: complete.pairs,
+                    manifest: Some(checked.config_map.clone()),
+                    completed_at: Some(now.to_string()),
+                };
+                // The same pool under other settings is one pool: it is kept as the newest.
+                pools.retain(|p| p.digest != pool.digest);
+                pools.push(pool);
+                let kept = checked.plan.build.storage.history.max(1) as usize;
+                pools.drain(..pools.len().saturating_sub(kept));
+            }
+            let mut revisions = old.revisions.clone();
+            if old.observed_generation != state.generation {
+                revisions = checked.plan.required().map(|s| (s.name().to_owned(), revision(s))).collect();
+            }
+            json!(BuildStatus {
+                observed_generation: state.generation,
+                conditions: state.conditions.clone(),
+                progress: state.progress.clone(),
+                inventory: state.inventory.clone(),
+                revisions,
+                worker_image: state.worker_image.clone(),
+                stages: state.stages.clone(),
+                advance: Some(state.advance.clone()),
+                retried: state.retried.clone(),
+                pools,
+            })
+        }
+        Status::Release(old, pool) => json!(ReleaseStatus {
+            observed_generation: state.generation,
+            conditions: state.conditions.clone(),
+            progress: state.progress.clone(),
+            pool: Some(pool.clone()),
+            inventory: state.inventory.clone(),
+            manifest: Some(checked.config_map.clone()),
+            worker_image: state.worker_image.clone(),
+            stages: state.stages.clone(),
+            advance: Some(state.advance.clone()),
+            retried: state.retried.clone(),
+            digest: complete.as_ref().map(|c| c.digest.to_string()).or(old.digest.clone()),
+            pairs: complete.as_ref().map(|c| c.pairs).or(old.pairs),
+            bytes: complete.as_ref().map(|c| c.bytes).or(old.bytes),
+            uri: complete.and_then(|c| c.uri).map(|uri| crate::text::sentence(&uri, 2048)).or(old.uri.clone()),
+        }),
+    }
+}
+
+/// The status of an object that cannot be worked on: what it had, and why not.
+pub fn refused(object: &DynamicObject, refusal: &Refusal, now: Timestamp) -> Value {
+    let mut status = object.data.get("status").filter(|s| s.is_object()).cloned().unwrap_or_else(|| json!({}));
+    let mut conditions: Vec<Condition> = serde_json::from_value(status["conditions"].clone()).unwrap_or_default();
+    let generation = object.metadata.generation.unwrap_or_default();
+    let why = || (refusal.reason, refusal.message.clone());
+    let now = now.to_string();
+    set_condition(&mut conditions, "Ready", (false, why()), generation, &now);
+    set_condition(&mut conditions, "Reconciling", (!refusal.stalled, why()), generation, &now);
+    set_condition(&mut conditions, "Stalled", (refusal.stalled, why()), generation, &now);
+    status["conditions"] = json!(conditions);
+    status["progress"] = json!(if refusal.stalled { "stalled" } else { "waiting" });
+    status["observedGeneration"] = json!(generation);
+    if refusal.reason == "InvalidSpec" {
+        // Without it the machine begins the generation anew, should the same spec be valid one day.
+        _ = status.as_object_mut().map(|s| s.remove("workerImage"));
+    }
+    status
+}

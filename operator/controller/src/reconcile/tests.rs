@@ -1,0 +1,157 @@
+//! What a spec becomes: Jobs and pods, without a cluster.
+
+use kube::api::DynamicObject;
+use serde_json::{Value, json};
+
+use super::build::{Change, build};
+use super::dereference::Seen;
+use super::validate::{Checked, validate};
+use super::{plan, validate::Refusal};
+use crate::kinds::Kind;
+use crate::machine::{Action, Order, State, Work};
+use realsyn_crds::{Manifest, parse_manifests};
+use realsyn_plan::graph::ids;
+
+fn example(change: impl Fn(&mut Value)) -> DynamicObject {
+    let text = include_str!("../../../../manifests/examples/build.yaml");
+    let Manifest::Build(build) = parse_manifests(text, "example").unwrap().remove(0) else {
+        panic!("build.yaml holds a build")
+    };
+    let mut value = json!(build);
+    value["metadata"] = json!({ "name": "obelics", "namespace": "datasets", "uid": "u", "generation": 3 });
+    change(&mut value["spec"]);
+    serde_json::from_value(value).unwrap()
+}
+
+fn nothing_seen() -> Seen {
+    Seen { jobs: Vec::new(), room: 10, trouble: None, build: None, pinned: None }
+}
+
+fn checked(object: &DynamicObject) -> Checked {
+    validate(Kind::Build, object, &nothing_seen()).unwrap_or_else(|r| panic!("{}", r.message))
+}
+
+fn job(object: &DynamicObject, work: Work) -> Value {
+    let state = State { worker_image: Some("worker@sha256:1".to_owned()), ..State::default() };
+    let order = Order { name: "j".to_owned(), attempt: 4, work };
+    match build(Kind::Build, object, &checked(object), &state, vec![Action::Create(order)]).remove(0) {
+        Change::Create(job, _) => json!(job),
+        _ => panic!("a Job was asked for"),
+    }
+}
+
+fn step(step: realsyn_plan::StepId) -> Work {
+    Work::Step { step, digest: "d".into(), list: "ab".into(), tasks: 40, asked: 8, granted: 5 }
+}
+
+#[test]
+fn a_step_is_an_indexed_job_under_the_restricted_standard() {
+    let object = example(|_| {});
+    let job = job(&object, step(ids::SCORE));
+    let spec = &job["spec"];
+    assert_eq!((&spec["completions"], &spec["parallelism"]), (&json!(40), &json!(5)));
+    assert_eq!((&spec["completionMode"], &spec["podReplacementPolicy"]), (&json!("Indexed"), &json!("Failed")));
+    assert_eq!(spec["backoffLimitPerIndex"], json!(6), "retry, and three for GPUs that get lost");
+    let rules: Vec<(&str, i64)> = spec["podFailurePolicy"]["rules"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|r| (r["action"].as_str().unwrap(), r["onExitCodes"]["values"][0].as_i64().unwrap_or_default()))
+        .collect();
+    assert_eq!(rules, [("Ignore", 0), ("FailJob", 64), ("FailJob", 65), ("Count", 66), ("Count", 67)]);
+    let pod = &spec["template"]["spec"];
+    let worker = &pod["containers"][0];
+    assert_eq!(
+        worker["args"],
+        json!([
+            "stage",
+            "sentence-score/score",
+            "-f",
+            "/etc/realsyn/build.yaml",
+            "--tasks",
+            "ab",
+            "--index",
+            "$(JOB_COMPLETION_INDEX)",
+            "--report",
+            "/dev/termination-log",
+        ])
+    );
+    assert_eq!((&worker["name"], &worker["image"]), (&json!("worker"), &json!("worker@sha256:1")));
+    assert_eq!(worker["securityContext"]["readOnlyRootFilesystem"], json!(true));
+    assert_eq!(worker["securityContext"]["capabilities"]["drop"], json!(["ALL"]));
+    assert_eq!((&pod["automountServiceAccountToken"], &pod["restartPolicy"]), (&json!(false), &json!("Never")));
+    assert_eq!(pod["terminationGracePeriodSeconds"], json!(60));
+    assert_eq!(worker["envFrom"], json!([{ "secretRef": { "name": "realsyn-s3" } }]));
+    assert_eq!(worker["resources"]["limits"]["nvidia.com/gpu"], json!("1"));
+    let memory = &pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+    // 20 GiB less a twentieth, in MiB, and one less for `Gt`.
+    assert_eq!(memory["nodeSelectorTerms"][0]["matchExpressions"][0]["values"], json!(["19455"]));
+    assert_eq!(job["metadata"]["ownerReferences"][0]["uid"], json!("u"));
+}
+
+#[test]
+fn claims_are_mounted_where_the_uris_point_and_written_only_where_work_goes() {
+    let object = example(|spec| {
+        spec["storage"] = json!({ "uri": "pvc://work/deep/path" });
+        spec["models"]["clip"]["uri"] = json!("pvc://models/clip");
+        spec["models"]["llm"]["uri"] = json!("pvc://models/llm");
+    });
+    let job = job(&object, step(ids::SCORE));
+    let pod = &job["spec"]["template"]["spec"];
+    let mounts = pod["containers"][0]["volumeMounts"].as_array().unwrap();
+    let claims: Vec<(&str, bool)> = mounts
+        .iter()
+        .filter(|m| m["mountPath"].as_str().unwrap().starts_with("/claims/"))
+        .map(|m| (m["mountPath"].as_str().unwrap(), m["readOnly"] == true))
+        .collect();
+    assert_eq!(claims, [("/claims/models", true), ("/claims/work", false)]);
+}
+
+#[test]
+fn a_look_is_one_small_pod_that_is_tried_once() {
+    let object = example(|_| {});
+    let known = vec!["documents/extract".to_owned(), "fetch/fetch".to_owned()];
+    let job = job(&object, Work::Advance { known });
+    let pod = &job["spec"]["template"]["spec"];
+    assert_eq!(job["spec"]["backoffLimit"], json!(0));
+    let args = pod["containers"][0]["args"].as_array().unwrap();
+    assert_eq!(args[0], "advance");
+    assert!(args.contains(&json!("documents/extract,fetch/fetch")), "{args:?}");
+    assert!(pod["containers"][0]["resources"]["limits"].get("nvidia.com/gpu").is_none());
+}
+
+#[test]
+fn with_a_queue_jobs_begin_suspended() {
+    let object = example(|spec| spec["queueName"] = json!("research"));
+    let job = job(&object, step(ids::UNIQUE));
+    assert_eq!(job["spec"]["suspend"], json!(true));
+    assert_eq!(job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"], json!("research"));
+}
+
+#[test]
+fn pausing_changes_no_manifest_and_a_setting_does() {
+    let name = |change: &dyn Fn(&mut Value)| checked(&example(change)).config_map;
+    let before = name(&|_| {});
+    assert_eq!(name(&|spec| spec["suspend"] = json!(true)), before);
+    assert_ne!(name(&|spec| spec["profile"] = json!("paper")), before);
+    assert!(before.starts_with("obelics-") && before.len() == "obelics-".len() + 12, "{before}");
+}
+
+#[test]
+fn what_cannot_be_read_or_is_wrong_is_told_in_the_status_and_hides_nothing() {
+    for (change, sentence) in [
+        (json!({ "storage": { "uri": "ftp://x" } }), "spec.storage.uri"),
+        (json!({ "storage": { "uri": 7 } }), "cannot be read"),
+    ] {
+        let mut object = example(|spec| spec["storage"] = change["storage"].clone());
+        object.data["status"] = json!({ "pools": [{ "generation": 1, "digest": "d" }], "workerImage": "old" });
+        let Err(refusal) = validate(Kind::Build, &object, &nothing_seen()) else { panic!("{change} was taken") };
+        let Refusal { stalled, message, .. } = &refusal;
+        assert!(*stalled && message.contains(sentence), "{message}");
+        let status = plan::refused(&object, &refusal, jiff::Timestamp::from_second(1).unwrap());
+        assert_eq!(status["pools"][0]["digest"], "d");
+        assert_eq!(status["observedGeneration"], 3);
+        let stalled = status["conditions"].as_array().unwrap().iter().find(|c| c["type"] == "Stalled").unwrap();
+        assert_eq!((&stalled["status"], &stalled["reason"]), (&json!("True"), &json!("InvalidSpec")));
+    }
+}

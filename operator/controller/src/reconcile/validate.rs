@@ -1,0 +1,196 @@
+//! The object as typed settings, or a sentence that says what is wrong with it. Pure.
+
+use std::collections::BTreeMap;
+
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+use realsyn_crds::{
+    API_VERSION, BuildStatus, Metadata, Pool, PoolRef, Problem, RealSynBuild, RealSynRelease, ReleaseStatus,
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::dereference::{Manifests, Seen};
+use crate::kinds::Kind;
+use crate::machine::State;
+use crate::names;
+use crate::plan::Plan;
+use crate::text::sentence;
+
+/// An object that can be worked on.
+pub struct Checked {
+    /// What its spec asks for.
+    pub plan: Plan,
+    /// What is known of it.
+    pub state: State,
+    /// Whether nothing may run.
+    pub suspend: bool,
+    /// The ConfigMap with its manifests.
+    pub config_map: String,
+    /// The manifests, by key.
+    pub manifests: Manifests,
+    /// Its status as it is, for what the state does not hold.
+    pub status: Status,
+}
+
+/// The status of either kind.
+pub enum Status {
+    /// A build's.
+    Build(Box<BuildStatus>),
+    /// A release's, and the pool that it is made from.
+    Release(Box<ReleaseStatus>, PoolRef),
+}
+
+/// Why an object cannot be worked on now.
+pub struct Refusal {
+    /// In one word.
+    pub reason: &'static str,
+    /// In words.
+    pub message: String,
+    /// Whether a person must act.
+    pub stalled: bool,
+}
+
+/// Judges an object.
+///
+/// # Errors
+/// What keeps it from being worked on.
+pub fn validate(kind: Kind, object: &DynamicObject, seen: &Seen) -> Result<Checked, Refusal> {
+    match kind {
+        Kind::Build => build(object),
+        Kind::Release => release(object, seen),
+    }
+}
+
+fn build(object: &DynamicObject) -> Result<Checked, Refusal> {
+    let build: RealSynBuild = typed(object, Kind::Build)?;
+    problems(realsyn_crds::validate(&build))?;
+    let status = build.status.clone().unwrap_or_default();
+    let plan = Plan::of_build(&build.spec);
+    let manifests = BTreeMap::from([("build.yaml".to_owned(), manifest(object, Kind::Build))]);
+    let generation = object.metadata.generation;
+    let is_pool = status.pools.last().is_some_and(|pool| Some(pool.generation) == generation);
+    let sealed = |stage| status.stages.iter().any(|s| s.name == stage && s.state == realsyn_crds::StageState::Sealed);
+    let advance = status.advance.clone().unwrap_or_default();
+    let is_idle = !advance.due && !advance.running && status.inventory.is_some();
+    let stopped = plan.stops_early() && is_idle && plan.required().all(sealed);
+    let state = State {
+        generation: status.observed_generation,
+        conditions: status.conditions.clone(),
+        progress: status.progress.clone(),
+        inventory: status.inventory.clone(),
+        worker_image: status.worker_image.clone(),
+        stages: status.stages.clone(),
+        advance,
+        retried: status.retried.clone(),
+        finished: is_pool || stopped,
+        complete: None,
+    };
+    Ok(Checked {
+        suspend: build.spec.suspend,
+        config_map: config_map(object, Kind::Build, &manifests),
+        plan,
+        state,
+        manifests,
+        status: Status::Build(Box::new(status)),
+    })
+}
+
+fn release(object: &DynamicObject, seen: &Seen) -> Result<Checked, Refusal> {
+    let release: RealSynRelease = typed(object, Kind::Release)?;
+    problems(realsyn_crds::validate_release(&release, None))?;
+    let status = release.status.clone().unwrap_or_default();
+    let wait = |message: String| Refusal { reason: "WaitingForPool", message, stalled: false };
+    let name = &release.spec.build_ref.name;
+    let pool = match (&status.pool, &seen.build) {
+        (Some(pinned), _) => pinned.clone(),
+        (None, None) => return Err(wait(format!("there is no build {name} in this namespace"))),
+        (None, Some(build)) => match pool_for(object, build) {
+            Some(pool) => PoolRef { generation: pool.generation, digest: pool.digest },
+            None => return Err(wait(format!("the build {name} has no pool yet that this release asks for"))),
+        },
+    };
+    let gone = || Refusal {
+        reason: "ManifestGone",
+        message: format!("the settings that pool {} was made with are gone; the ConfigMap was deleted", pool.digest),
+        stalled: true,
+    };
+    let text = seen.pinned.as_ref().and_then(|m| m.get("build.yaml")).ok_or_else(gone)?;
+    let build: RealSynBuild = serde_json::from_str(text).map_err(|_| gone())?;
+    problems(realsyn_crds::validate_release(&release, Some(&build)))?;
+    let manifests = BTreeMap::from([
+        ("build.yaml".to_owned(), text.clone()),
+        ("release.yaml".to_owned(), manifest(object, Kind::Release)),
+    ]);
+    let state = State {
+        generation: status.observed_generation,
+        conditions: status.conditions.clone(),
+        progress: status.progress.clone(),
+        inventory: status.inventory.clone(),
+        worker_image: status.worker_image.clone(),
+        stages: status.stages.clone(),
+        advance: status.advance.clone().unwrap_or_default(),
+        retried: status.retried.clone(),
+        finished: status.digest.is_some(),
+        complete: None,
+    };
+    Ok(Checked {
+        plan: Plan::of_release(&build.spec, &release.spec),
+        state,
+        suspend: false,
+        config_map: config_map(object, Kind::Release, &manifests),
+        manifests,
+        status: Status::Release(Box::new(status), pool),
+    })
+}
+
+/// The pool of a build that a release asks for: the newest that fits, or the very one that it has pinned.
+pub fn pool_for(release: &DynamicObject, build: &DynamicObject) -> Option<Pool> {
+    let pools: Vec<Pool> = serde_json::from_value(build.data["status"]["pools"].clone()).ok()?;
+    let reference = &release.data["spec"]["buildRef"];
+    let digest = release.data["status"]["pool"]["digest"].as_str().or(reference["poolDigest"].as_str());
+    let least = reference["minGeneration"].as_i64().unwrap_or_default();
+    pools.into_iter().rev().find(|p| match digest {
+        Some(digest) => p.digest == digest,
+        None => p.generation >= least,
+    })
+}
+
+fn typed<T: DeserializeOwned>(object: &DynamicObject, kind: Kind) -> Result<T, Refusal> {
+    let metadata = Metadata { name: object.name_any(), namespace: object.namespace() };
+    let value = json!({
+        "apiVersion": API_VERSION,
+        "kind": kind.name(),
+        "metadata": metadata,
+        "spec": object.data["spec"],
+        "status": object.data.get("status").filter(|s| s.is_object()),
+    });
+    serde_json::from_value(value).map_err(|e| invalid(format!("the object cannot be read: {e}")))
+}
+
+fn problems(problems: Vec<Problem>) -> Result<(), Refusal> {
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    Err(invalid(all.join("; ")))
+}
+
+fn invalid(message: String) -> Refusal {
+    Refusal { reason: "InvalidSpec", message: sentence(&message, 600), stalled: true }
+}
+
+/// The manifest that pods read: what was written, with the API server's defaults, and nothing that changes by itself.
+fn manifest(object: &DynamicObject, kind: Kind) -> String {
+    let metadata = json!({ "name": object.name_any(), "namespace": object.namespace() });
+    let mut spec = object.data["spec"].clone();
+    // Suspending and going on again changes nothing that a pod does, so it must not change what it reads.
+    _ = spec.as_object_mut().map(|spec| spec.remove("suspend"));
+    let value: Value = json!({ "apiVersion": API_VERSION, "kind": kind.name(), "metadata": metadata, "spec": spec });
+    value.to_string()
+}
+
+fn config_map(object: &DynamicObject, kind: Kind, manifests: &Manifests) -> String {
+    let parts: Vec<(&str, &str)> = manifests.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    names::config_map_name(&object.name_any(), kind.name(), &parts)
+}

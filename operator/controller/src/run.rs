@@ -1,0 +1,314 @@
+//! Everything together: wait for the CRDs, fill the caches, contend for the Lease, reconcile until told to stop.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use futures::channel::mpsc::{UnboundedSender, unbounded};
+use futures::{FutureExt, StreamExt, TryFutureExt};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{Event, Pod};
+use kube::api::{DynamicObject, ListParams};
+use kube::runtime::controller::{Action, Config, applier};
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher;
+use kube::{Api, Client, Resource, ResourceExt};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::context::{Context, Options};
+use crate::health::Health;
+use crate::kinds::Kind;
+use crate::lease::Contender;
+use crate::metrics::Metrics;
+use crate::names;
+use crate::reconcile::reconcile;
+use crate::server;
+use crate::watches::{News, Watched, as_it_is, follow, strip_job, strip_pod};
+
+/// Changes come in bursts: a Job and its pods. Together they are one reconcile.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+/// How often missing CRDs are looked for.
+const LOOK_FOR_CRDS: Duration = Duration::from_secs(2);
+
+/// How a process takes part.
+pub struct Process {
+    /// Where `/livez`, `/readyz` and `/metrics` are answered.
+    pub listener: TcpListener,
+    /// The namespace of the Lease, and a name that no other process has; without it, this is the only process.
+    pub lease: Option<(String, String)>,
+}
+
+/// Runs the controller until `stop` says true, then ends what was begun and hands the Lease back.
+///
+/// # Errors
+/// A watch that ended. Everything else is tried again.
+pub async fn run(client: Client, options: Options, process: Process, stop: watch::Receiver<bool>) -> Result<()> {
+    let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::default()));
+    // Ends with this function, like every task in the set.
+    let mut tasks = JoinSet::new();
+    tasks.spawn(server::serve(process.listener, health.clone(), metrics.clone()));
+
+    let mut stopping = stop.clone();
+    for kind in Kind::ALL {
+        tokio::select! {
+            () = wait_for_crd(kind, &client, &options) => {}
+            _ = stopping.wait_for(|stop| *stop) => return Ok(()),
+        }
+    }
+
+    let (leads, leader) = watch::channel(process.lease.is_none());
+    let caches = Caches::new();
+    let context = Arc::new(Context {
+        client: client.clone(),
+        builds: caches.builds.as_reader(),
+        releases: caches.releases.as_reader(),
+        jobs: caches.jobs.as_reader(),
+        pods: caches.pods.as_reader(),
+        events: caches.events.as_reader(),
+        metrics: metrics.clone(),
+        leader: leader.clone(),
+        notes: std::sync::Mutex::default(),
+        options: options.clone(),
+    });
+    let (build_queue, builds) = unbounded();
+    let (release_queue, releases) = unbounded();
+    let queues = Queues { builds: build_queue, releases: release_queue, context: context.clone() };
+    caches.follow(&mut tasks, &client, &options, &queues, &health, &metrics);
+
+    let appliers = [(Kind::Build, builds), (Kind::Release, releases)].map(|(kind, queue)| {
+        let mut stopping = stop.clone();
+        let until = async move { _ = stopping.wait_for(|stop| *stop).await };
+        let queue = queue.map(Ok::<_, std::convert::Infallible>).take_until(until.boxed());
+        let config = Config::default().debounce(DEBOUNCE).concurrency(options.concurrency);
+        let store = if kind == Kind::Build { context.builds.clone() } else { context.releases.clone() };
+        let one = move |object, context| timed(kind, object, context).boxed();
+        applier(one, retry, context.clone(), store, queue, config).for_each(|_| std::future::ready(()))
+    });
+
+    let mut follower = leader;
+    let (gauge, everything) = (metrics.clone(), queues.clone());
+    tasks.spawn(async move {
+        // Whoever begins to lead looks at everything once.
+        loop {
+            let leads = *follower.borrow_and_update();
+            gauge.leader.set(leads.into());
+            if leads {
+                everything.all();
+            }
+            if follower.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    });
+    let lease = async {
+        match process.lease {
+            Some((namespace, identity)) => {
+                // It stops after the reconciles: what they write is still written by the leader.
+                let (tell, told) = watch::channel(false);
+                let contender = Contender::new(client, &namespace, names::CONTROLLER, identity);
+                (Some(tell), tokio::spawn(contender.run(leads, told)))
+            }
+            None => (None, tokio::spawn(async move { _ = leads.closed().await })),
+        }
+    };
+    let (tell, lease) = lease.await;
+    let [builds, releases] = appliers;
+    let ended = tokio::select! {
+        _ = futures::future::join(builds, releases) => Ok(()),
+        ended = tasks.join_next() => Err(ended),
+    };
+    drop(queues);
+    if let Some(tell) = tell {
+        _ = tell.send(true);
+        lease.await.context("the task that holds the Lease")?;
+    } else {
+        lease.abort();
+    }
+    match ended {
+        Ok(()) => Ok(()),
+        Err(ended) => bail!("a watch ended that should go on for ever: {ended:?}"),
+    }
+}
+
+async fn timed(
+    kind: Kind,
+    object: Arc<DynamicObject>,
+    context: Arc<Context>,
+) -> Result<Action, crate::reconcile::Error> {
+    let began = std::time::Instant::now();
+    let uid = object.uid().unwrap_or_default();
+    let metrics = context.metrics.clone();
+    metrics.reconciles.get_or_create(&[("kind", kind.label())]).inc();
+    let done = reconcile(kind, object, context.clone()).inspect_err(|error| {
+        metrics.errors.get_or_create(&[("category", error.category())]).inc();
+    });
+    let done = done.await;
+    metrics.duration.observe(began.elapsed().as_secs_f64());
+    if done.is_ok() {
+        context.succeeded(&uid);
+    }
+    done
+}
+
+/// When to try a failed reconcile again: at once for a conflict, else ever later, up to a minute.
+fn retry(object: Arc<DynamicObject>, error: &crate::reconcile::Error, context: Arc<Context>) -> Action {
+    let failures = context.failed(object.uid().as_deref().unwrap_or_default());
+    let wait = match error {
+        crate::reconcile::Error::Conflict => Duration::from_millis(200),
+        _ => Duration::from_secs(1u64.checked_shl(failures.min(7) - 1).unwrap_or(60).min(60)),
+    };
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    if error.category() == "conflict" {
+        tracing::debug!(%namespace, %name, %error, "reconcile");
+    } else {
+        tracing::warn!(%namespace, %name, %error, ?wait, "the reconcile failed and is tried again");
+    }
+    Action::requeue(wait)
+}
+
+async fn wait_for_crd(kind: Kind, client: &Client, options: &Options) {
+    let api: Api<DynamicObject> = match &options.namespace {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &kind.resource()),
+        None => Api::all_with(client.clone(), &kind.resource()),
+    };
+    let mut said = false;
+    while let Err(error) = api.list(&ListParams::default().limit(1)).await {
+        if !std::mem::replace(&mut said, true) {
+            tracing::warn!(kind = kind.name(), %error, "objects of this kind cannot be listed yet; waiting for the CRD");
+        }
+        tokio::time::sleep(LOOK_FOR_CRDS).await;
+    }
+}
+
+/// The caches before they are filled.
+struct Caches {
+    builds: Writer<DynamicObject>,
+    releases: Writer<DynamicObject>,
+    jobs: Writer<Job>,
+    pods: Writer<Pod>,
+    events: Writer<Event>,
+}
+
+impl Caches {
+    fn new() -> Self {
+        Self {
+            builds: Writer::new(Kind::Build.resource()),
+            releases: Writer::new(Kind::Release.resource()),
+            jobs: Writer::default(),
+            pods: Writer::default(),
+            events: Writer::default(),
+        }
+    }
+
+    fn follow(
+        self,
+        tasks: &mut JoinSet<()>,
+        client: &Client,
+        options: &Options,
+        queues: &Queues,
+        health: &Arc<Health>,
+        metrics: &Arc<Metrics>,
+    ) {
+        let watched = |name| {
+            health.expect(name);
+            Watched { name, health: health.clone(), metrics: metrics.clone() }
+        };
+        let ours = || watcher::Config::default().labels(&format!("{}={}", names::MANAGED_BY, names::CONTROLLER));
+        for (kind, name, cache) in [(Kind::Build, "builds", self.builds), (Kind::Release, "releases", self.releases)] {
+            let api: Api<DynamicObject> = match &options.namespace {
+                Some(namespace) => Api::namespaced_with(client.clone(), namespace, &kind.resource()),
+                None => Api::all_with(client.clone(), &kind.resource()),
+            };
+            let queues = queues.clone();
+            let tell = move |news: News<'_, DynamicObject>| match news {
+                News::Of(object) => queues.object(kind, object),
+                News::Relisted => queues.all(),
+            };
+            tasks.spawn(follow(watched(name), api, watcher::Config::default(), cache, as_it_is, tell));
+        }
+        let q = queues.clone();
+        let tell = move |news: News<'_, Job>| q.labelled(news);
+        tasks.spawn(follow(watched("jobs"), scoped(client, options), ours(), self.jobs, strip_job, tell));
+        let q = queues.clone();
+        let tell = move |news: News<'_, Pod>| q.labelled(news);
+        tasks.spawn(follow(watched("pods"), scoped(client, options), ours(), self.pods, strip_pod, tell));
+        let q = queues.clone();
+        let warnings = watcher::Config::default().fields("involvedObject.kind=Job,type=Warning");
+        let tell = move |news: News<'_, Event>| {
+            if let News::Of(event) = news {
+                q.job(event.involved_object.uid.as_deref().unwrap_or_default());
+            }
+        };
+        tasks.spawn(follow(watched("events"), scoped(client, options), warnings, self.events, as_it_is, tell));
+    }
+}
+
+fn scoped<K>(client: &Client, options: &Options) -> Api<K>
+where
+    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+{
+    match &options.namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
+/// Where objects wait to be reconciled.
+#[derive(Clone)]
+struct Queues {
+    builds: UnboundedSender<ObjectRef<DynamicObject>>,
+    releases: UnboundedSender<ObjectRef<DynamicObject>>,
+    context: Arc<Context>,
+}
+
+impl Queues {
+    fn push(&self, kind: Kind, object: ObjectRef<DynamicObject>) {
+        let queue = if kind == Kind::Build { &self.builds } else { &self.releases };
+        // It is closed only while the process ends.
+        _ = queue.unbounded_send(object);
+    }
+
+    fn object(&self, kind: Kind, object: &DynamicObject) {
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        self.push(kind, kind.reference(&namespace, &name));
+        if kind == Kind::Build {
+            let of_it = |release: &DynamicObject| {
+                release.namespace().as_deref() == Some(&namespace)
+                    && release.data["spec"]["buildRef"]["name"] == name.as_str()
+            };
+            for release in self.context.releases.state_filter(of_it) {
+                self.push(Kind::Release, Kind::Release.reference(&namespace, &release.name_any()));
+            }
+        }
+    }
+
+    /// The object that a Job or pod is labelled with.
+    fn labelled<K: ResourceExt>(&self, news: News<'_, K>) {
+        let News::Of(owned) = news else { return self.all() };
+        let label = |name| owned.labels().get(name).map(String::as_str).unwrap_or_default();
+        let kind = Kind::ALL.into_iter().find(|k| k.label() == label(names::KIND));
+        if let (Some(kind), Some(namespace)) = (kind, owned.namespace()) {
+            self.push(kind, kind.reference(&namespace, label(names::BUILD)));
+        }
+    }
+
+    /// The object that owns a Job.
+    fn job(&self, uid: &str) {
+        for job in self.context.jobs.state_filter(|job| job.uid().as_deref() == Some(uid)) {
+            self.labelled(News::Of(&*job));
+        }
+    }
+
+    fn all(&self) {
+        let every = |kind, store: &Store<DynamicObject>| {
+            for object in store.state() {
+                self.push(kind, kind.reference(&object.namespace().unwrap_or_default(), &object.name_any()));
+            }
+        };
+        every(Kind::Build, &self.context.builds);
+        every(Kind::Release, &self.context.releases);
+    }
+}

@@ -1,0 +1,317 @@
+//! The whole controller against a real API server and a real Job controller; the test plays kubelet and workers.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::batch::v1::Job;
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config, ResourceExt};
+use realsyn_cluster::{ControlPlane, Options as Cluster, missing_for_control_plane, skip};
+use realsyn_controller::context::Options;
+use realsyn_controller::kinds::Kind;
+use realsyn_controller::names;
+use realsyn_controller::run::{Process, run};
+use realsyn_crds::{RealSynBuild, RealSynRelease, Stage};
+use serde_json::{Value, json};
+use support::{Fate, World, examples, is, why};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// Stages that are not in the shared store, so that they run: a short way through the graph.
+const TO_RUN: &[Stage] = &[Stage::SentenceScore, Stage::PairScore];
+
+/// A namespace with a controller of its own.
+struct Site {
+    world: Arc<World>,
+    build: RealSynBuild,
+    release: RealSynRelease,
+    metrics: String,
+    stop: watch::Sender<bool>,
+    controller: tokio::task::JoinHandle<Result<()>>,
+    kubelet: tokio::task::JoinHandle<Result<()>>,
+}
+
+impl Site {
+    async fn open(plane: &ControlPlane, namespace: &str) -> Result<Self> {
+        plane.kubectl(&["create", "namespace", namespace])?;
+        let restricted = "pod-security.kubernetes.io/enforce=restricted";
+        plane.kubectl(&["label", "namespace", namespace, restricted])?;
+        let config = Kubeconfig::read_from(plane.kubeconfig())?;
+        let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
+        let client = Client::try_from(config)?;
+        let (build, release) = examples(namespace);
+        let world = World::new(client.clone(), namespace, &build, &release, TO_RUN);
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let metrics = format!("http://{}/metrics", listener.local_addr()?);
+        let options = Options {
+            worker_image: "registry.example.org/realsyn/worker:1".to_owned(),
+            namespace: Some(namespace.to_owned()),
+            max_pods: 100,
+            concurrency: 4,
+        };
+        let (stop, told) = watch::channel(false);
+        let process = Process { listener, lease: Some((namespace.to_owned(), "test".to_owned())) };
+        let controller = tokio::spawn(run(client, options, process, told));
+        let playing = world.clone();
+        let kubelet = tokio::spawn(async move { playing.play().await });
+        Ok(Self { world, build, release, metrics, stop, controller, kubelet })
+    }
+
+    async fn apply_build(&self) -> Result<()> {
+        self.create(Kind::Build, json!(self.build)).await
+    }
+
+    async fn create(&self, kind: Kind, object: Value) -> Result<()> {
+        let object: DynamicObject = serde_json::from_value(object)?;
+        self.world.api(kind).create(&PostParams::default(), &object).await.context("the example")?;
+        Ok(())
+    }
+
+    async fn patch(&self, kind: Kind, name: &str, patch: Value) -> Result<DynamicObject> {
+        Ok(self.world.api(kind).patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?)
+    }
+
+    async fn jobs(&self) -> Result<Vec<Job>> {
+        let api: Api<Job> = Api::namespaced(self.world.client.clone(), &self.world.namespace);
+        Ok(api.list(&ListParams::default()).await?.items)
+    }
+
+    /// A metric's value.
+    async fn metric(&self, name: &str) -> Result<u64> {
+        let url = self.metrics.clone();
+        let text = tokio::task::spawn_blocking(move || {
+            std::process::Command::new("curl").args(["-s", "--noproxy", "*", &url]).output()
+        });
+        let text = String::from_utf8(text.await??.stdout)?;
+        let line = text.lines().find(|l| l.starts_with(name)).with_context(|| format!("{name} in {text}"))?;
+        Ok(line.rsplit(' ').next().unwrap_or_default().parse()?)
+    }
+
+    async fn close(self) -> Result<()> {
+        self.stop.send(true)?;
+        self.controller.await??;
+        self.kubelet.abort();
+        let jobs = self.world.jobs.lock().unwrap();
+        for (name, uids) in jobs.iter() {
+            ensure!(uids.len() == 1, "the Job {name} was made {} times", uids.len());
+        }
+        let store = self.world.store.lock().unwrap();
+        ensure!(store.wasted.is_empty(), "sealed steps ran again: {:?}", store.wasted);
+        Ok(())
+    }
+}
+
+#[test]
+fn builds_and_releases_on_a_real_api_server() {
+    if skip("builds_and_releases_on_a_real_api_server", missing_for_control_plane()) {
+        return;
+    }
+    let plane = ControlPlane::start(&Cluster::default()).unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime
+        .block_on(async {
+            // The controller of the first namespace is there before its CRDs are.
+            let early = Site::open(&plane, "journey").await?;
+            for file in ["realsynbuilds.yaml", "realsynreleases.yaml"] {
+                let path = format!("{}/../../crds/generated/{file}", env!("CARGO_MANIFEST_DIR"));
+                plane.kubectl(&["create", "-f", &path])?;
+            }
+            plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"])?;
+            let (stalling, halting) = (Site::open(&plane, "stalls").await?, Site::open(&plane, "halts").await?);
+            tokio::try_join!(
+                async { journey(early).await.context("journey") },
+                async { stalls(stalling).await.context("stalls") },
+                async { halts(halting).await.context("halts") },
+                async { process(&plane).await.context("process") },
+            )
+        })
+        .unwrap();
+}
+
+/// From apply to Ready, to a published release, and then nothing more is written.
+async fn journey(site: Site) -> Result<()> {
+    site.apply_build().await?;
+    site.create(Kind::Release, json!(site.release)).await?;
+    let (build, release) = ("obelics", "obelics-balanced");
+    site.world
+        .until(Kind::Release, release, "the release to wait", |s| {
+            why(s, "Ready").contains("no pool yet") && s.get("pool").is_none()
+        })
+        .await?;
+    let done = site.world.until(Kind::Build, build, "the build to be ready", |s| is(s, "Ready")).await?;
+    let status = &done.data["status"];
+    ensure!(status["pools"][0]["pairs"] == 1234 && status["pools"][0]["generation"] == 1, "{status:#}");
+    ensure!(status["stages"].as_array().is_some_and(|s| s.iter().all(|s| s["state"] == "Sealed")), "{status:#}");
+    ensure!(status["progress"] == "complete · 100 %", "{status:#}");
+    ensure!(status.to_string().len() < 64 * 1024, "a status of {} bytes", status.to_string().len());
+
+    let done = site.world.until(Kind::Release, release, "the release to be ready", |s| is(s, "Ready")).await?;
+    let status = &done.data["status"];
+    ensure!(status["pool"]["digest"].is_string() && status["uri"] == "s3://datasets/somewhere", "{status:#}");
+    ensure!(status["pairs"] == 1234 && status["bytes"] == 5678, "{status:#}");
+    let refused = site.patch(Kind::Release, release, json!({ "spec": { "texts": 5 } })).await;
+    ensure!(refused.is_err_and(|e| e.to_string().contains("cannot change")), "the spec of a begun release changed");
+
+    // All Jobs go once their stage is sealed.
+    for _ in 0..600 {
+        if site.jobs().await?.is_empty() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    ensure!(
+        site.jobs().await?.is_empty(),
+        "Jobs are left: {:?}",
+        site.jobs().await?.iter().map(|j| j.name_any()).collect::<Vec<_>>()
+    );
+
+    // A poke makes it look, and it finds nothing to write.
+    let count = "realsyn_controller_reconciles_total{kind=\"build\"}";
+    let (looks, writes) = (site.metric(count).await?, site.metric("realsyn_controller_status_writes_total").await?);
+    let poked = site.patch(Kind::Build, build, json!({ "metadata": { "annotations": { "poke": "1" } } })).await?;
+    for _ in 0..200 {
+        if site.metric(count).await? > looks {
+            break;
+        }
+    }
+    ensure!(site.metric(count).await? > looks, "the poke was not seen");
+    ensure!(site.metric("realsyn_controller_status_writes_total").await? == writes, "a status was written for nothing");
+    let now = site.world.api(Kind::Build).get(build).await?;
+    ensure!(now.resource_version() == poked.resource_version(), "somebody wrote");
+
+    // A setting that changes no bytes: a new generation is complete without running anything.
+    let ran = site.world.jobs.lock().unwrap().keys().filter(|n| !n.contains("advance")).count();
+    site.patch(Kind::Build, build, json!({ "spec": { "stages": { "caption": { "parallelism": 2 } } } })).await?;
+    let done = site.world.until(Kind::Build, build, "generation 2", |s| is(s, "Ready") && s["observedGeneration"] == 2);
+    let pools = done.await?.data["status"]["pools"].clone();
+    ensure!(pools.as_array().map(Vec::len) == Some(1) && pools[0]["generation"] == 2, "{pools:#}");
+    ensure!(
+        site.world.jobs.lock().unwrap().keys().filter(|n| !n.contains("advance")).count() == ran,
+        "a sealed step ran"
+    );
+    site.close().await
+}
+
+/// Garbage, wrong settings, a failing task: a sentence each, and the retry annotation goes on at once.
+async fn stalls(site: Site) -> Result<()> {
+    let is_look = |labels: &BTreeMap<String, String>| labels[names::STAGE] == names::ADVANCE;
+    *site.world.script.lock().unwrap() = Box::new(|_| Fate::Ends(0, "{\"ready\": \"everything\"}".to_owned()));
+    site.apply_build().await?;
+    let build = "obelics";
+    let garbage = |s: &Value| why(s, "Ready").contains("cannot be used") && is(s, "Reconciling");
+    site.world.until(Kind::Build, build, "garbage to be told", garbage).await?;
+
+    *site.world.script.lock().unwrap() =
+        Box::new(|_| Fate::Ends(64, "the bucket `nowhere`\u{1b} does not exist".to_owned()));
+    let retry = |token: &str| json!({ "metadata": { "annotations": { names::RETRY: token } } });
+    site.patch(Kind::Build, build, retry("1")).await?;
+    let settings = |s: &Value| is(s, "Stalled") && why(s, "Stalled") == "the bucket `nowhere` does not exist";
+    site.world.until(Kind::Build, build, "wrong settings to be told", settings).await?;
+
+    *site.world.script.lock().unwrap() = Box::new(move |labels| match is_look(labels) {
+        true => Fate::Works,
+        false => Fate::Ends(64, "no such model".to_owned()),
+    });
+    site.patch(Kind::Build, build, retry("2")).await?;
+    // Both steps that can run must have failed: one that fails after the retry below waits its ten minutes.
+    let failed = |s: &Value| {
+        let stages = s["stages"].as_array().cloned().unwrap_or_default();
+        let halted = stages.iter().filter(|s| s["state"] == "Stalled").count() == TO_RUN.len();
+        halted && is(s, "Stalled") && why(s, "Stalled").contains("sentence-score: score: task")
+    };
+    let stalled = site.world.until(Kind::Build, build, "a failed task to be told", failed).await?;
+    ensure!(why(&stalled.data["status"], "Stalled").contains("no such model"), "{:#}", stalled.data["status"]);
+    ensure!(site.jobs().await?.iter().any(|j| j.labels()[names::STAGE] == "sentence-score"), "the failed Job is gone");
+
+    *site.world.script.lock().unwrap() = Box::new(|_| Fate::Works);
+    site.patch(Kind::Build, build, retry("3")).await?;
+    site.world.until(Kind::Build, build, "the build to be ready", |s| is(s, "Ready") && !is(s, "Stalled")).await?;
+    site.close().await
+}
+
+/// Pods that cannot start say why; suspending takes the Jobs away; a changed spec replaces them.
+async fn halts(site: Site) -> Result<()> {
+    let workers = |fate: fn() -> Fate| -> support::Script {
+        Box::new(move |labels| if labels[names::STAGE] == names::ADVANCE { Fate::Works } else { fate() })
+    };
+    *site.world.script.lock().unwrap() = workers(|| Fate::Waits("ImagePullBackOff", "no such image"));
+    site.apply_build().await?;
+    let build = "obelics";
+    let pulls = |s: &Value| why(s, "Ready").contains("sentence-score: ImagePullBackOff: no such image");
+    site.world.until(Kind::Build, build, "the image to be missed", pulls).await?;
+
+    site.patch(Kind::Build, build, json!({ "spec": { "suspend": true } })).await?;
+    site.world.until(Kind::Build, build, "the build to be suspended", |s| is(s, "Suspended")).await?;
+    for _ in 0..400 {
+        if site.jobs().await?.is_empty() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    ensure!(site.jobs().await?.is_empty(), "suspended, but there are Jobs");
+
+    *site.world.script.lock().unwrap() = workers(|| Fate::Pends);
+    site.patch(Kind::Build, build, json!({ "spec": { "suspend": false } })).await?;
+    let runs = |s: &Value| s["progress"].as_str().is_some_and(|p| p.starts_with("sentence-score 0/3"));
+    site.world.until(Kind::Build, build, "the step to run again", runs).await?;
+
+    // More memory: the same step under another template is another Job, and a sealed one is left alone.
+    let more = json!({ "spec": { "stages": { "sentenceScore": { "resources": { "memory": "3Gi" } } } } });
+    site.patch(Kind::Build, build, more).await?;
+    let second = |s: &Value| {
+        let stages = s["stages"].as_array().cloned().unwrap_or_default();
+        stages.iter().any(|s| s["name"] == "sentence-score" && s["job"].is_string() && s["attempt"] == 3)
+    };
+    site.world.until(Kind::Build, build, "a Job with more memory", second).await?;
+    let jobs = site.jobs().await?;
+    let of_step = |j: &&Job| j.labels()[names::STAGE] == "sentence-score";
+    let memory = |j: &Job| {
+        let template = &j.spec.as_ref().unwrap().template;
+        template.spec.as_ref().unwrap().containers[0].resources.clone().unwrap().limits.unwrap()["memory"].0.clone()
+    };
+    let found: Vec<String> = jobs.iter().filter(of_step).map(memory).collect();
+    ensure!(found == ["3Gi"], "{found:?}");
+
+    *site.world.script.lock().unwrap() = workers(|| Fate::Works);
+    site.world.until(Kind::Build, build, "the build to be ready", |s| is(s, "Ready")).await?;
+    site.close().await
+}
+
+/// The binary itself: it becomes ready, leads, and on SIGTERM ends well and hands the Lease back.
+async fn process(plane: &ControlPlane) -> Result<()> {
+    plane.kubectl(&["create", "namespace", "process"])?;
+    let port = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
+    let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_realsyn-controller"))
+        .args(["--worker-image", "worker:1", "--namespace", "process", "--lease-namespace", "process"])
+        .args(["--port", &port.to_string(), "--identity", "first", "--log-format", "text"])
+        .env("KUBECONFIG", plane.kubeconfig())
+        .stderr(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()?;
+    let holder = || {
+        plane.kubectl(&["get", "lease", names::CONTROLLER, "-n", "process", "-o", "jsonpath={.spec.holderIdentity}"])
+    };
+    let answer = async |path: &str| {
+        let url = format!("http://127.0.0.1:{port}{path}");
+        let curl = tokio::process::Command::new("curl").args(["-s", "-f", "--noproxy", "*", &url]).output().await?;
+        Ok::<_, anyhow::Error>(curl.status.success().then(|| String::from_utf8_lossy(&curl.stdout).into_owned()))
+    };
+    for _ in 0..400 {
+        if answer("/readyz").await?.is_some() && holder().is_ok_and(|h| h == "first") {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    ensure!(answer("/readyz").await?.is_some() && answer("/livez").await?.is_some(), "it is not ready");
+    ensure!(holder()? == "first", "it does not lead");
+    let id = child.id().context("it runs")?.to_string();
+    ensure!(std::process::Command::new("kill").arg(id).status()?.success(), "SIGTERM was not sent");
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(20), child.wait()).await.context("its end")??;
+    ensure!(ended.success(), "it ended with {ended}");
+    ensure!(holder()?.is_empty(), "the Lease was not handed back");
+    Ok(())
+}

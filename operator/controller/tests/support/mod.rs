@@ -1,0 +1,217 @@
+//! Kubelet and workers, played by the test: pods of our Jobs end as the script says.
+
+pub mod store;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
+use kube::{Api, Client, ResourceExt};
+use realsyn_controller::kinds::Kind;
+use realsyn_controller::names;
+use realsyn_controller::plan::Plan;
+use realsyn_crds::{Manifest, RealSynBuild, RealSynRelease, Stage, parse_manifests};
+use realsyn_plan::graph::BUILD;
+use serde_json::{Value, json};
+
+use store::Store;
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// What becomes of a pod: an exit code and a termination message, or a reason for which it waits.
+pub enum Fate {
+    Ends(i32, String),
+    Waits(&'static str, &'static str),
+    /// As the store says.
+    Works,
+    /// Nothing yet.
+    Pends,
+}
+
+/// What becomes of a pod with these labels.
+pub type Script = Box<dyn Fn(&BTreeMap<String, String>) -> Fate + Send>;
+
+/// Kubelet, workers and store of one namespace.
+pub struct World {
+    pub client: Client,
+    pub namespace: String,
+    pub store: Mutex<Store>,
+    pub script: Mutex<Script>,
+    /// Each Job's UIDs, by its name: a name stands for one Job for ever.
+    pub jobs: Mutex<BTreeMap<String, Vec<String>>>,
+    plans: Mutex<BTreeMap<&'static str, Plan>>,
+}
+
+impl World {
+    pub fn new(
+        client: Client,
+        namespace: &str,
+        build: &RealSynBuild,
+        release: &RealSynRelease,
+        but: &[Stage],
+    ) -> Arc<Self> {
+        let plans = BTreeMap::from([
+            ("build", Plan::of_build(&build.spec)),
+            ("release", Plan::of_release(&build.spec, &release.spec)),
+        ]);
+        let recipes = plans["build"].recipes(&store::root());
+        let mut store = Store::default();
+        for step in BUILD.iter().filter(|s| !but.contains(&s.id.stage)) {
+            store.share(step, &|stage| recipes.stage_digest(stage).expect("a stage of a build"));
+        }
+        Arc::new(Self {
+            client,
+            namespace: namespace.to_owned(),
+            store: Mutex::new(store),
+            script: Mutex::new(Box::new(|_| Fate::Works)),
+            jobs: Mutex::default(),
+            plans: Mutex::new(plans),
+        })
+    }
+
+    /// Plays until the future ends.
+    pub async fn play(&self) -> Result<()> {
+        loop {
+            self.look().await?;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn look(&self) -> Result<()> {
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        let ours = ListParams::default().labels(&format!("{}={}", names::MANAGED_BY, names::CONTROLLER));
+        for pod in api.list(&ours).await?.items {
+            let owner = pod.owner_references().first().cloned().context("a pod of a Job")?;
+            self.remember(owner.name, owner.uid);
+            let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or("Pending");
+            if phase != "Pending" || pod.metadata.deletion_timestamp.is_some() {
+                continue;
+            }
+            let fate = (self.script.lock().unwrap())(pod.labels());
+            let status = match fate {
+                Fate::Pends => continue,
+                Fate::Waits(reason, message) => waiting(&pod, reason, message),
+                Fate::Ends(code, message) => ended(&pod, code, &message),
+                Fate::Works => {
+                    let message = self.work(&pod)?;
+                    ended(&pod, 0, &message)
+                }
+            };
+            let patch = Patch::Merge(json!({ "status": status }));
+            match api.patch_status(&pod.name_any(), &PatchParams::default(), &patch).await {
+                Err(kube::Error::Api(e)) if e.code == 404 => {}
+                done => _ = done?,
+            }
+        }
+        Ok(())
+    }
+
+    fn remember(&self, name: String, uid: String) {
+        let mut jobs = self.jobs.lock().unwrap();
+        let uids = jobs.entry(name).or_default();
+        if !uids.contains(&uid) {
+            uids.push(uid);
+        }
+    }
+
+    fn work(&self, pod: &Pod) -> Result<String> {
+        let container = &pod.spec.as_ref().context("a spec")?.containers[0];
+        let args = container.args.clone().unwrap_or_default();
+        let after = |flag: &str| args.iter().skip_while(|a| *a != flag).nth(1).cloned();
+        let mut store = self.store.lock().unwrap();
+        if args[0] == "stage" {
+            let index = &pod.annotations()["batch.kubernetes.io/job-completion-index"];
+            store.work(&after("--tasks").context("--tasks")?.parse()?, index.parse()?);
+            return Ok("done".to_owned());
+        }
+        let is_release = args.iter().any(|a| a.ends_with("release.yaml"));
+        let plans = self.plans.lock().unwrap();
+        let plan = &plans[if is_release { "release" } else { "build" }];
+        let recipes = plan.recipes(&store::root());
+        let known = after("--known").map(|k| k.split(',').map(str::to_owned).collect()).unwrap_or_else(Vec::new);
+        let digests = |stage| recipes.stage_digest(stage).expect("a stage of the plan");
+        let report = store.advance(&digests, &known, is_release, plan.build.stop_after);
+        Ok(String::from_utf8(report.encode())?)
+    }
+
+    pub fn api(&self, kind: Kind) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), &self.namespace, &kind.resource())
+    }
+
+    /// Looks until the object is as wanted, and returns it.
+    pub async fn until(
+        &self,
+        kind: Kind,
+        name: &str,
+        what: &str,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Result<DynamicObject> {
+        let began = Instant::now();
+        loop {
+            let object = self.api(kind).get(name).await?;
+            if wanted(&object.data["status"]) {
+                return Ok(object);
+            }
+            if began.elapsed() > PATIENCE {
+                bail!("waited in vain for {what}; the status is {:#}", object.data["status"]);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+/// The status of a condition.
+pub fn is(status: &Value, condition: &str) -> bool {
+    let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+    conditions.iter().any(|c| c["type"] == condition && c["status"] == "True")
+}
+
+/// The message of a condition.
+pub fn why(status: &Value, condition: &str) -> String {
+    let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+    let found = conditions.iter().find(|c| c["type"] == condition);
+    found.and_then(|c| c["message"].as_str()).unwrap_or_default().to_owned()
+}
+
+fn ended(pod: &Pod, code: i32, message: &str) -> Value {
+    let phase = if code == 0 { "Succeeded" } else { "Failed" };
+    let reason = if code == 0 { "Completed" } else { "Error" };
+    let now = jiff::Timestamp::now().to_string();
+    let state = json!({ "terminated": {
+        "exitCode": code, "message": message, "reason": reason, "startedAt": now, "finishedAt": now,
+    } });
+    container(pod, phase, state)
+}
+
+fn waiting(pod: &Pod, reason: &str, message: &str) -> Value {
+    container(pod, "Pending", json!({ "waiting": { "reason": reason, "message": message } }))
+}
+
+fn container(pod: &Pod, phase: &str, state: Value) -> Value {
+    let container = &pod.spec.as_ref().expect("a spec").containers[0];
+    json!({
+        "phase": phase,
+        "containerStatuses": [{
+            "name": container.name, "image": container.image, "imageID": "", "ready": false, "restartCount": 0,
+            "state": state,
+        }],
+    })
+}
+
+/// The example build and release, in a namespace.
+pub fn examples(namespace: &str) -> (RealSynBuild, RealSynRelease) {
+    let read = |text: &str| parse_manifests(text, "example").expect("an example that is right").remove(0);
+    let Manifest::Build(mut build) = read(include_str!("../../../../manifests/examples/build.yaml")) else {
+        panic!("build.yaml holds a build")
+    };
+    let Manifest::Release(mut release) = read(include_str!("../../../../manifests/examples/release.yaml")) else {
+        panic!("release.yaml holds a release")
+    };
+    build.metadata.namespace = Some(namespace.to_owned());
+    release.metadata.namespace = Some(namespace.to_owned());
+    (*build, *release)
+}
