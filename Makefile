@@ -9,7 +9,7 @@ KUBERNETES := $(CACHE)/kubernetes
 OUT := $(CACHE)/demo
 REALSYN := target/debug/realsyn
 
-.PHONY: test demo lint build models corpus python tools soak e2e kubernetes bench-quality bench-pipeline clean-demo
+.PHONY: test demo lint build models corpus python tools soak e2e kubernetes images charts bench-quality bench-pipeline clean-demo
 
 # Everything is built with one selection of packages, so that features are resolved once and nothing is built twice.
 build: tools
@@ -21,6 +21,7 @@ demo: models corpus build
 
 test: models python build
 	REALSYN_MODELS=$(abspath $(MODELS)) REALSYN_PYTHON=$(abspath $(VENV)/bin/python) cargo test --workspace
+	QUIET=1 e2e/charts/check.sh
 
 lint:
 	cargo fmt --check
@@ -38,6 +39,16 @@ e2e: models build kubernetes
 kubernetes:
 	e2e/cluster/install-packages.sh
 	e2e/cluster/build-binaries.sh $(KUBERNETES)
+
+IMAGES ?= realsyn.dev
+TAG ?= 0.1.0
+images:
+	cargo build --release --workspace --bin realsyn --bin realsyn-controller
+	stage-images/containers/build.sh $(IMAGES) $(TAG) target/release
+
+# After every change of the CRDs or of the chart.
+charts:
+	charts/generate.sh
 
 # What docs/benchmarks.md describes. Both need the OpenStax sample: REALSYN_OPENSTAX, or ../shared/data/openstax.
 bench-quality: models python build

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# install-packages.sh: the Debian packages that the node and its images need. Does nothing, and needs no network, when
+# install-packages.sh: the Debian packages that the node, its images and the checks of the charts need. Does nothing, and needs no network, when
 # all of them are there.
 set -euo pipefail
 
-packages=(buildah ca-certificates conntrack containernetworking-plugins curl gcc iproute2 iptables libc6-dev mmdebstrap procps runc util-linux)
+packages=(buildah ca-certificates conntrack containernetworking-plugins curl gcc iproute2 iptables libc6-dev lua5.4 mmdebstrap procps runc util-linux)
 missing=()
 for package in "${packages[@]}"; do
   dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")

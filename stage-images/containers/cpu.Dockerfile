@@ -1,7 +1,9 @@
-# The worker for CPU nodes: the binary, libc and certificates. Build it where target/debug/realsyn lies:
-#   make images
-ARG BASE=debian:12-slim
+# The image of the pods of builds and releases, for CPUs. The context holds the worker's binary, `realsyn`.
+#
+# The base has what a Rust binary links (libc, libgcc) and certificates.
+ARG BASE=buildpack-deps:bookworm-curl
 FROM ${BASE}
-COPY realsyn /usr/bin/realsyn
+COPY --chmod=0755 realsyn /usr/local/bin/realsyn
 USER 65532:65532
-ENTRYPOINT ["/usr/bin/realsyn"]
+WORKDIR /tmp
+ENTRYPOINT ["/usr/local/bin/realsyn"]

@@ -12,9 +12,9 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use realsyn_crds::Condition;
 
 use crate::kinds::Kind;
-use crate::machine::State;
 
 type Labels = [(&'static str, &'static str); 1];
 
@@ -84,9 +84,9 @@ impl Metrics {
         text
     }
 
-    /// Counts an object under its state.
-    pub fn progress(&self, kind: Kind, object: &DynamicObject, state: &State) {
-        let is = |name: &str| state.conditions.iter().any(|c| c.type_ == name && c.status == "True");
+    /// Counts an object under the state that its conditions tell.
+    pub fn progress(&self, kind: Kind, object: &DynamicObject, conditions: &[Condition]) {
+        let is = |name: &str| conditions.iter().any(|c| c.type_ == name && c.status == "True");
         let now = if is("Ready") {
             "ready"
         } else if is("Suspended") {

@@ -45,9 +45,10 @@ pub fn advance_name(object: &str, uid: &str, attempt: u32) -> String {
     format!("{}-{ADVANCE}-{}", dns_prefix(object, 20), &hash.to_string()[..12])
 }
 
-/// The ConfigMap with these manifests.
-pub fn config_map_name(object: &str, kind: &str, manifests: &[(&str, &str)]) -> String {
-    let mut hash = Digest::builder("manifests").part(kind);
+/// The ConfigMap with these manifests. The UID keeps an object apart from a deleted one of its name, whose ConfigMap may
+/// still be going.
+pub fn config_map_name(object: &str, uid: &str, kind: &str, manifests: &[(&str, &str)]) -> String {
+    let mut hash = Digest::builder("manifests").part(kind).part(uid);
     for (name, text) in manifests {
         hash = hash.part(name).part(text);
     }

@@ -252,11 +252,15 @@ fn pod(checked: &Checked, stage: Stage, container: &str, image: &str, args: &[St
 
 /// The claims that a spec names, and whether they are written to.
 fn claims(plan: &crate::plan::Plan) -> BTreeMap<String, bool> {
+    // Only what the API calls a URI: that is what the admission policy asks the requester's rights for.
     fn collect(value: &Value, claims: &mut BTreeSet<String>) {
         match value {
-            Value::String(text) => _ = claim_of(text).map(|claim| claims.insert(claim.to_owned())),
             Value::Array(entries) => entries.iter().for_each(|e| collect(e, claims)),
-            Value::Object(fields) => fields.values().for_each(|f| collect(f, claims)),
+            Value::Object(fields) => {
+                let uri = fields.get("uri").and_then(Value::as_str).and_then(claim_of);
+                claims.extend(uri.map(str::to_owned));
+                fields.values().for_each(|f| collect(f, claims));
+            }
             _ => {}
         }
     }

@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use kube::runtime::controller::Action;
+use realsyn_crds::Condition;
 
 use crate::context::Context;
 use crate::kinds::Kind;
@@ -70,6 +71,8 @@ pub async fn reconcile(kind: Kind, object: Arc<DynamicObject>, context: Arc<Cont
         Ok(checked) => checked,
         Err(refusal) => {
             let next = plan::refused(&object, &refusal, now);
+            let conditions: Vec<Condition> = serde_json::from_value(next["conditions"].clone()).unwrap_or_default();
+            context.metrics.progress(kind, &object, &conditions);
             status::write(kind, &object, next, &context).await?;
             return Ok(Action::await_change());
         }
@@ -78,7 +81,7 @@ pub async fn reconcile(kind: Kind, object: Arc<DynamicObject>, context: Arc<Cont
     let mut state = machine::step(&view, checked.state.clone());
     let next = plan::status(&object, &checked, &mut state, now);
     let written = status::write(kind, &object, next, &context).await?;
-    context.metrics.progress(kind, &object, &state);
+    context.metrics.progress(kind, &object, &state.conditions);
     let actions = machine::actions(&view, &state);
     if !actions.is_empty() && !written {
         // No write has proved that the cache is current, and from an old one a Job would be made again that has run.

@@ -192,5 +192,5 @@ fn manifest(object: &DynamicObject, kind: Kind) -> String {
 
 fn config_map(object: &DynamicObject, kind: Kind, manifests: &Manifests) -> String {
     let parts: Vec<(&str, &str)> = manifests.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-    names::config_map_name(&object.name_any(), kind.name(), &parts)
+    names::config_map_name(&object.name_any(), &object.uid().unwrap_or_default(), kind.name(), &parts)
 }

@@ -1,0 +1,166 @@
+# Sourced by check.sh: the admission policies, on what the API server would do (nothing is kept).
+
+no "policies have no type errors" "" grep expressionWarnings <(kubectl get validatingadmissionpolicies -o json)
+# A manifest with a merge patch.
+with() { kubectl patch --local -f "$data/$1.yaml" --type merge -p "$2" -o json >"$work/object.json" && echo "$work/object.json"; }
+as() { # USER OBJECT PATCH
+  dry -n team --as "$1" -f "$(with "$2" "$3")"
+}
+storage() { printf '{"spec":{"storage":%s}}' "$1"; }
+secret='{"credentials":{"secretName":"keys"}}'
+cloud='{"credentials":{"serviceAccountName":"cloud"}}'
+
+# The API server takes a moment to see a new policy.
+until_true eval '! as plain build "$(storage "$secret")"'
+yes "a build without references" as plain build '{}'
+no "a Secret that one may not get" "plain may not get the Secret keys" as plain build "$(storage "$secret")"
+yes "a Secret that one may get" as keyholder build "$(storage "$secret")"
+no "another Secret" "may not get the Secret other" as keyholder build "$(storage '{"credentials":{"secretName":"other"}}')"
+no "an account" "may not act as the service account cloud" as keyholder build "$(storage "$cloud")"
+yes "an account that one may impersonate" as impersonator build "$(storage "$cloud")"
+yes "an account that one may get tokens of" as tokenmaker build "$(storage "$cloud")"
+no "another account" "service account other" as impersonator build "$(storage '{"credentials":{"serviceAccountName":"other"}}')"
+no "a release with a Secret" "spec.destination.credentials.secretName: plain may not" as plain release "{\"spec\":{\"destination\":$secret}}"
+yes "a release with one's Secret" as keyholder release "{\"spec\":{\"destination\":$secret}}"
+no "a release with an account" "service account cloud" as plain release "{\"spec\":{\"destination\":$cloud}}"
+yes "a release beside its build's pool" as plain release '{}'
+no "a release elsewhere, with the build's Secret" "credentials of the build" as plain release '{"spec":{"destination":{"uri":"s3://bucket/x"}}}'
+no "a release to another server, with the build's Secret" "credentials of the build" as keyholder release '{"spec":{"destination":{"endpoint":"https://a"}}}'
+yes "a release elsewhere, by somebody who may use all of them" dry -n team --as x --as-group g-edit \
+  -f "$(with release '{"spec":{"destination":{"uri":"s3://bucket/x"}}}')"
+
+claim='{"uri":"pvc://data/work"}'
+no "a claim without pods" "may not create pods" as claimreader build "$(storage "$claim")"
+no "a claim that one may not get" "names the claim data, and podmaker may not get it" as podmaker build "$(storage "$claim")"
+yes "a claim of one's own" as claimholder build "$(storage "$claim")"
+no "another claim" "may not get it" as claimholder build "$(storage '{"uri":"pvc://other/work"}')"
+mirrors() {
+  local list='' i
+  for i in "$@"; do list+="${list:+,}{\"prefix\":\"http://$i/\",\"uri\":\"pvc://data$i/x\"}"; done
+  printf '{"spec":{"source":{"imageMirrors":[%s]}}}' "$list"
+}
+yes "four claims, and one of them twice" as claimholder build "$(mirrors 2 3 4 5 2)"
+no "the fourth is another's" "names the claim data6" as claimholder build "$(mirrors 2 3 4 6)"
+no "five claims" "more than four claims" as claimholder build "$(mirrors '' 2 3 4 5)"
+# Every place that the schema knows, also one that is new tomorrow.
+for kind in build release; do
+  kubectl get crd "realsyn${kind}s.realsyn.dev" -o json | python3 "$here/uris.py" >"$work/places.json"
+  dry -n team --as podmaker -f "$work/places.json" >"$work/created" 2>"$work/refused"
+  no "a claim in a place of a $kind that the policy overlooks" "" grep . "$work/created"
+  yes "a claim in every place of a $kind" test "$(grep -c 'names the claim data' "$work/refused")" = "$(grep -c '"kind"' "$work/places.json")"
+done
+
+# What is there already: judged again when it points elsewhere, left alone when not.
+kubectl create -n team -f "$(with build "$(storage "$secret")")" >/dev/null
+change() { kubectl patch realsynbuild build -n team --dry-run=server --as "$1" --type merge -p "$2"; }
+yes "another suspends a build" change plain '{"spec":{"suspend":true}}'
+yes "another labels it" change plain '{"metadata":{"labels":{"a":"b"}}}'
+yes "another takes the Secret away" change plain '{"spec":{"storage":{"credentials":null}}}'
+no "another names a Secret" "may not get the Secret other" change plain '{"spec":{"storage":{"credentials":{"secretName":"other"}}}}'
+no "another bucket, with the Secret left" "may not get the Secret keys" change plain '{"spec":{"storage":{"uri":"s3://elsewhere/x"}}}'
+no "another server, with the Secret left" "may not get the Secret keys" change plain '{"spec":{"storage":{"endpoint":"https://evil.example.org"}}}'
+no "another source, with the Secret left" "may not get the Secret keys" change plain '{"spec":{"source":{"uri":"s3://elsewhere/x"}}}'
+no "another model server, with the Secret left" "may not get the Secret keys" change plain '{"spec":{"stages":{"generate":{"endpoint":"https://evil.example.org"}}}}'
+yes "its owner moves it" change keyholder '{"spec":{"storage":{"uri":"s3://elsewhere/x"}}}'
+yes "the controller writes its status" kubectl replace --raw /apis/realsyn.dev/v1alpha1/namespaces/team/realsynbuilds/build/status \
+  --as "$account" -f <(kubectl get realsynbuild build -n team -o json)
+kubectl create -n team -f "$(with release '{"metadata":{"name":"elsewhere"},"spec":{"destination":{"uri":"s3://bucket/x"}}}')" >/dev/null
+no "another build's credentials for a release" "credentials of the build" kubectl patch realsynrelease elsewhere -n team --dry-run=server \
+  --as plain --type merge -p '{"spec":{"buildRef":{"name":"other"}}}'
+
+# What the controller's account may make.
+cat >"$work/patches" <<'CASES'
+its pods must not use the host's	{"hostNetwork":true}
+its pods must not use the host's	{"hostPID":true}
+its pods must not use the host's	{"hostIPC":true}
+automountServiceAccountToken	{"automountServiceAccountToken":true}
+automountServiceAccountToken	{"automountServiceAccountToken":null}
+somebody else than root	{"securityContext":{"runAsUser":0}}
+somebody else than root	{"securityContext":{"runAsNonRoot":null}}
+somebody else than root	{"securityContext":{"seccompProfile":{"type":"Unconfined"}}}
+CASES
+pod() { printf '{"spec":{"template":{"spec":%s}}}' "$1"; }
+job() { as "$account" job "$1"; }
+yes "a Job of the controller" job '{}'
+yes "a ConfigMap of the controller" as "$account" configmap '{}'
+while IFS=$'\t' read -r words patch; do no "a Job with $patch" "$words" job "$(pod "$patch")"; done <"$work/patches"
+change_job() { # JSON-PATCH
+  kubectl patch --local -f "$data/job.yaml" --type json -p "[$1]" -o json >"$work/job.json" && dry -n team --as "$account" -f "$work/job.json"
+}
+volume() { change_job "{\"op\":\"add\",\"path\":\"/spec/template/spec/volumes/-\",\"value\":{\"name\":\"more\",$1}}"; }
+yes "an image volume" volume '"image":{"reference":"registry.example.org/model:1"}'
+for source in '"hostPath":{"path":"/"}' '"secret":{"secretName":"keys"}' '"nfs":{"server":"a","path":"/"}' '"csi":{"driver":"a"}' \
+  '"projected":{"sources":[{"serviceAccountToken":{"path":"t"}}]}' '"downwardAPI":{"items":[]}'; do
+  no "a volume $source" "claims and images, and nothing else" volume "$source"
+done
+at=/spec/template/spec/containers/0
+while IFS=$'\t' read -r words op path value; do
+  no "a container with $path $value" "$words" change_job "{\"op\":\"$op\",\"path\":\"$at$path\"${value:+,\"value\":$value}}"
+done <<'CASES'
+read-only root and no privileges	replace	/securityContext	{"privileged":true,"readOnlyRootFilesystem":true,"capabilities":{"drop":["ALL"]}}
+read-only root and no privileges	replace	/securityContext/allowPrivilegeEscalation	true
+read-only root and no privileges	remove	/securityContext/allowPrivilegeEscalation	
+read-only root and no privileges	remove	/securityContext	
+read-only root and no privileges	remove	/securityContext/readOnlyRootFilesystem	
+read-only root and no privileges	add	/securityContext/runAsNonRoot	false
+read-only root and no privileges	add	/securityContext/runAsUser	0
+read-only root and no privileges	replace	/securityContext/capabilities	{"drop":["NET_RAW"]}
+read-only root and no privileges	add	/securityContext/capabilities/add	["NET_ADMIN"]
+read-only root and no privileges	add	/securityContext/seccompProfile	{"type":"Unconfined"}
+ports of the host	add	/ports	[{"containerPort":80,"hostPort":80}]
+get Secrets as a whole	add	/env	[{"name":"A","valueFrom":{"secretKeyRef":{"name":"keys","key":"a"}}}]
+the worker's image	replace	/image	"example.org/miner:1"
+the worker's image	replace	/image	"realsyn.dev/cpu-not:1"
+the worker's image	add	/command	["/bin/sh"]
+CASES
+no "an init container is judged, too" "read-only root" job \
+  "$(pod '{"initContainers":[{"name":"i","image":"realsyn.dev/cpu:1","securityContext":{"privileged":true}}]}')"
+for object in job configmap; do
+  no "a $object without an owner" "it needs one owner" as "$account" "$object" '{"metadata":{"ownerReferences":null}}'
+  no "a $object of a Deployment" "it needs one owner" as "$account" "$object" \
+    '{"metadata":{"ownerReferences":[{"apiVersion":"apps/v1","kind":"Deployment","name":"a","uid":"b","controller":true}]}}'
+done
+no "a ConfigMap that can change" "immutable" as "$account" configmap '{"immutable":false}'
+no "a Job that runs as the controller" "must not run as the controller" dry -n realsyn-system --as "$account" \
+  -f "$(with job "$(pod '{"serviceAccountName":"realsyn-controller"}')")"
+kubectl create -n team -f "$(with job '{"metadata":{"name":"foreign","ownerReferences":null}}')" >/dev/null
+no "changing a foreign Job" "it needs one owner" kubectl patch job foreign -n team --as "$account" \
+  --type merge -p '{"spec":{"parallelism":9}}'
+no "adopting a foreign Job" "not the controller's to change" kubectl patch job foreign -n team --as "$account" --type merge \
+  -p '{"metadata":{"ownerReferences":[{"apiVersion":"realsyn.dev/v1alpha1","kind":"RealSynBuild","name":"build","uid":"b","controller":true}]}}'
+no "deleting a foreign Job" "not the controller's to change" kubectl delete job foreign -n team --as "$account"
+yes "others are not bound" kubectl delete job foreign -n team
+
+# Flux's health expressions, which see an object's parts as variables: tried as a policy on writes of a status.
+flux() { # current|failed
+  awk -v key="  $1: >-" 'index($0, key) { take = 2; next } take-- > 0 { printf "%s ", $0 }' manifests/gitops/flux/kustomizations.yaml |
+    sed 's/status\.?/object.status.?/; s/metadata\./object.metadata./'
+}
+kubectl apply --server-side -f - >/dev/null <<POLICY
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: { name: flux }
+spec:
+  matchConstraints:
+    resourceRules: [{ apiGroups: [realsyn.dev], apiVersions: ["*"], operations: [UPDATE], resources: [realsynreleases/status] }]
+  validations:
+  - { expression: "$(flux current)", messageExpression: "($(flux failed)) ? 'it failed' : 'in progress'" }
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: { name: flux }
+spec: { policyName: flux, validationActions: [Deny] }
+POLICY
+kubectl create -n team -f "$data/release.yaml" >/dev/null
+health() { # CONDITION STATUS GENERATION
+  kubectl patch realsynrelease release -n team --subresource status --dry-run=server --type merge -p \
+    "{\"status\":{\"conditions\":[{\"type\":\"$1\",\"status\":\"$2\",\"reason\":\"A\",\"lastTransitionTime\":\"2026-01-01T00:00:00Z\",\"observedGeneration\":$3}]}}"
+}
+until_true eval '! health Ready False 1'
+yes "Flux: ready" health Ready True 1
+no "Flux: ready, an older generation" "in progress" health Ready True 0
+no "Flux: not ready" "in progress" health Ready False 1
+no "Flux: stalled" "it failed" health Stalled True 1
+no "Flux: no conditions yet" "in progress" kubectl patch realsynrelease release -n team --subresource status --dry-run=server \
+  --type merge -p '{"status":{"progress":"a"}}'
+kubectl delete validatingadmissionpolicy/flux validatingadmissionpolicybinding/flux >/dev/null
