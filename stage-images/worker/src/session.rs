@@ -10,7 +10,7 @@ use realsyn_crds::{
     validate_release,
 };
 use realsyn_dataset::protocol::{Ledger, Reference, owner_uid};
-use realsyn_dataset::store::{Store, StoreOptions, check_conditional, open};
+use realsyn_dataset::store::{Credentials, Store, StoreOptions, check_conditional, open};
 use realsyn_plan::layout::{Inventory, Seals};
 use realsyn_plan::recipe::{Recipes, inventory_digest};
 
@@ -261,7 +261,13 @@ impl Session {
                 format!("{}/releases/{}-{digest}", self.out.trim_end_matches('/'), release.metadata.name)
             }
         };
-        let options = StoreOptions { create: true, ..self.options.clone() };
+        let to = &release.spec.destination;
+        let mut options = StoreOptions { create: true, ..self.options.clone() };
+        options.endpoint = to.endpoint.clone().or(options.endpoint);
+        options.region = to.region.clone().or(options.region);
+        if to.credentials.is_some() {
+            options.credentials = destination_keys(|name| std::env::var(name).ok());
+        }
         open(&uri, &options).with_context(|| format!("release {}: spec.destination: {uri}", release.metadata.name))
     }
 
@@ -286,5 +292,31 @@ impl Session {
             recipes: run.recipes.clone(),
         };
         (owner_uid(kind, namespace, name), reference)
+    }
+}
+
+/// The keys of a destination of its own: the variables of the storage's keys with `DESTINATION_` before them. Without
+/// them it is asked as the storage is.
+fn destination_keys(variable: impl Fn(&str) -> Option<String>) -> Credentials {
+    match (variable("DESTINATION_AWS_ACCESS_KEY_ID"), variable("DESTINATION_AWS_SECRET_ACCESS_KEY")) {
+        (Some(access_key), Some(secret_key)) => {
+            Credentials::Static { access_key, secret_key, session_token: variable("DESTINATION_AWS_SESSION_TOKEN") }
+        }
+        _ => Credentials::Default,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destination_has_keys_of_its_own_only_if_both_halves_are_there() {
+        let both = |name: &str| name.starts_with("DESTINATION_AWS_").then(|| name.to_lowercase());
+        let Credentials::Static { access_key, secret_key, .. } = destination_keys(both) else { panic!("no keys") };
+        assert_eq!(access_key, "destination_aws_access_key_id");
+        assert_eq!(secret_key, "destination_aws_secret_access_key");
+        let half = |name: &str| name.ends_with("KEY_ID").then(String::new);
+        assert!(matches!(destination_keys(half), Credentials::Default));
     }
 }
