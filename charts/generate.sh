@@ -7,7 +7,7 @@ dest=${1:-$root}
 PATH="${REALSYN_KUBERNETES:-$root/.cache/kubernetes}/bin:$PATH"
 mkdir -p "$dest/charts/realsyn-crds/templates" "$dest/manifests/base"
 
-for crd in realsynbuilds realsynreleases; do
+for crd in realsynbuilds realsynreleases gpunodes; do
   {
     echo '{{- /* Written by charts/generate.sh from crds/generated; do not edit. */ -}}'
     # The definition as it is, with labels and annotations beside its name.

@@ -43,7 +43,7 @@ pub struct Device {
     ///
     /// Results of different engines are different results.
     pub engine: Engine,
-    /// GPUs for `cuda`.
+    /// GPUs of each pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu: Option<Gpu>,
 }
@@ -83,8 +83,8 @@ pub struct Gpu {
     /// Such as `1g.10gb`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mig: Option<String>,
-    /// Shared ones will do.
-    pub sharing: bool,
+    /// Alone on it, or not.
+    pub sharing: Sharing,
     /// Wait for an autoscaler.
     ///
     /// Without it, a stage that fits no node stalls at once.
@@ -99,10 +99,21 @@ impl Default for Gpu {
             count: 1,
             nvlink: false,
             mig: None,
-            sharing: false,
+            sharing: Sharing::Exclusive,
             allow_scale_up: true,
         }
     }
+}
+
+/// Whether a pod has its GPUs for itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Sharing {
+    /// No other pod computes on them.
+    #[default]
+    Exclusive,
+    /// A part of a GPU's time will do.
+    Shared,
 }
 
 /// A Kubernetes quantity, as written: `16Gi`, `500m`, `4`.

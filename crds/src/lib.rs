@@ -1,5 +1,5 @@
-//! The RealSyn API, group `realsyn.dev`, version `v1alpha1`: `RealSynBuild` and `RealSynRelease` with their defaults,
-//! profiles, validation and CRDs.
+//! The RealSyn API, group `realsyn.dev`, version `v1alpha1`: `RealSynBuild`, `RealSynRelease` and `GpuNode` with their
+//! defaults, profiles, validation and CRDs.
 //!
 //! The types are plain serde structs without any dependency on Kubernetes, so that the local run reads the very documents
 //! that `kubectl apply` takes.
@@ -11,6 +11,7 @@ mod check;
 pub mod crd;
 mod execution;
 pub mod fields;
+mod gpu_node;
 mod models;
 mod parse;
 mod problem;
@@ -26,8 +27,9 @@ mod validate;
 pub mod yaml;
 
 pub use build::{Budget, BuildSpec, Metadata, Preview, Profile, RealSynBuild, SentencesFrom};
-pub use execution::{Device, Engine, Execution, Gpu, Quantity};
+pub use execution::{Device, Engine, Execution, Gpu, Quantity, Sharing};
 pub use fields::{Class, release_settings, stage_settings};
+pub use gpu_node::{GpuDevice, GpuNode, GpuNodeSpec, GpuNodeStatus, GpuSummary, MigInstance, Quarantine};
 pub use models::{Dtype, ModelRef, Models};
 pub use parse::{Manifest, parse_manifests};
 pub use problem::Problem;
@@ -35,14 +37,20 @@ pub use release::{
     Balance, BuildRef, Destination, RealSynRelease, ReleaseFormat, ReleaseImage, ReleaseSpec, Similarity,
     SimilarityMetric, TextSurface,
 };
+pub use schema::Kind;
 pub use source::{Fetch, FetchPolicy, Format, ImageMirror, ListRef, Source};
 pub use stage::{Stage, UnknownStage};
 pub use stages::*;
 pub use status::{
     AdvanceStatus, BuildStatus, Condition, PinnedInventory, Pool, PoolRef, ReleaseStatus, StageState, StageStatus,
+    WorkStatus,
 };
 pub use storage::{Credentials, Retain, Storage};
 pub use validate::{release_warnings, validate, validate_release, warnings};
 
+/// The API's group, and the prefix of its labels and annotations.
+pub const GROUP: &str = "realsyn.dev";
+/// The API's version.
+pub const VERSION: &str = "v1alpha1";
 /// Group and version of the API.
 pub const API_VERSION: &str = "realsyn.dev/v1alpha1";

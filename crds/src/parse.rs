@@ -4,8 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::check;
-use crate::schema::Kind;
-use crate::{API_VERSION, Problem, RealSynBuild, RealSynRelease, yaml};
+use crate::{API_VERSION, Kind, Problem, RealSynBuild, RealSynRelease, yaml};
 
 /// One document of a manifest.
 #[derive(Clone, Debug, PartialEq)]

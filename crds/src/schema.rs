@@ -1,5 +1,5 @@
-//! The schemas of the specs: generated from the types, brought into the structural form that Kubernetes asks for, each
-//! leaf's description headed by its class. The CRDs, the JSON schemas and the checks of a manifest all read these.
+//! The schemas of the specs: generated from the types, brought into the structural form that Kubernetes asks for, with
+//! the class of every field in its description. The CRDs, the JSON schemas and the checks of a manifest all read these.
 
 use std::sync::LazyLock;
 
@@ -7,11 +7,11 @@ use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
-use crate::fields::class_of;
-use crate::{BuildSpec, BuildStatus, ReleaseSpec, ReleaseStatus};
+use crate::fields::{Class, class_of};
+use crate::{BuildSpec, BuildStatus, GpuNodeSpec, GpuNodeStatus, ReleaseSpec, ReleaseStatus};
 
-/// The two kinds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The two kinds that people write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// `RealSynBuild`.
     Build,
@@ -28,6 +28,14 @@ impl Kind {
         match self {
             Self::Build => "RealSynBuild",
             Self::Release => "RealSynRelease",
+        }
+    }
+
+    /// The kind in the API server's paths.
+    pub const fn plural(self) -> &'static str {
+        match self {
+            Self::Build => "realsynbuilds",
+            Self::Release => "realsynreleases",
         }
     }
 
@@ -48,6 +56,11 @@ impl Kind {
             Self::Release => schema_of::<ReleaseStatus>(None),
         }
     }
+}
+
+/// The schemas of a `GpuNode`'s spec and status.
+pub fn gpu_node_schemas() -> (Value, Value) {
+    (schema_of::<GpuNodeSpec>(None), schema_of::<GpuNodeStatus>(None))
 }
 
 /// The JSON schema of a whole manifest, for editors.
@@ -171,15 +184,29 @@ fn sort_words(node: &mut Map<String, Value>) {
     node.extend(words);
 }
 
-/// Heads each leaf's description with its class.
+/// Heads each leaf's description with its class, or that of the object whose leaves are all `execution`: said once there,
+/// it keeps the CRD small.
 fn mark_classes(schema: &mut Value, path: &str) {
     if let Some(Value::Object(fields)) = schema.get_mut("properties") {
+        let leaf = |name: &String, field: &Value| {
+            field.get("properties").is_none() && class_of(&format!("{path}.{name}")) == Some(Class::Execution)
+        };
+        if fields.iter().all(|(name, field)| leaf(name, field)) {
+            mark(schema, Class::Execution);
+            return;
+        }
         for (name, field) in fields {
             mark_classes(field, &format!("{path}.{name}"));
         }
     } else if schema.pointer("/items/properties").is_some() {
         mark_classes(&mut schema["items"], &format!("{path}[]"));
-    } else if let (Some(class), Some(text)) = (class_of(path), schema["description"].as_str()) {
+    } else if let Some(class) = class_of(path) {
+        mark(schema, class);
+    }
+}
+
+fn mark(schema: &mut Value, class: Class) {
+    if let Some(text) = schema["description"].as_str() {
         schema["description"] = json!(format!("({}) {text}", class.name()));
     }
 }

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::Stage;
 
-/// The state of a build.
+/// What the status of a build and that of a release have in common: the work that is done for them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
-pub struct BuildStatus {
+pub struct WorkStatus {
     /// The generation of the spec that this status is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
@@ -21,12 +21,9 @@ pub struct BuildStatus {
     /// How far it is, in one line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<String>,
-    /// The inventory that this generation works on.
+    /// The inventory that this generation, or the pool, is made from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inventory: Option<PinnedInventory>,
-    /// The revision of every stage that this generation works with.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub revisions: BTreeMap<String, u32>,
     /// The worker image that this generation works with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker_image: Option<String>,
@@ -40,6 +37,18 @@ pub struct BuildStatus {
     /// The `realsyn.dev/retry` that was last acted on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retried: Option<String>,
+}
+
+/// The state of a build.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct BuildStatus {
+    /// The work.
+    #[serde(flatten)]
+    pub work: WorkStatus,
+    /// The revision of every stage that this generation works with.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub revisions: BTreeMap<String, u32>,
     /// The pools that are kept, the newest last.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pools: Vec<Pool>,
@@ -248,38 +257,15 @@ pub struct Pool {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ReleaseStatus {
-    /// The generation of the spec that this status is about.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    /// `Ready`, `Reconciling`, `Stalled`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
-    pub conditions: Vec<Condition>,
-    /// How far it is, in one line.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub progress: Option<String>,
+    /// The work: its own stage, and stages of the build that had to run again.
+    #[serde(flatten)]
+    pub work: WorkStatus,
     /// The pool that it is made from; once this is set, the spec cannot change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool: Option<PoolRef>,
-    /// The inventory that the pool was made from.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub inventory: Option<PinnedInventory>,
     /// The ConfigMap with the manifests that its pods read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manifest: Option<String>,
-    /// The worker image that it works with.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub worker_image: Option<String>,
-    /// Its own stage, and stages of the build that had to run again.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
-    pub stages: Vec<StageStatus>,
-    /// Looks at the store.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub advance: Option<AdvanceStatus>,
-    /// The `realsyn.dev/retry` that was last acted on.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub retried: Option<String>,
     /// The digest of the published dataset.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,

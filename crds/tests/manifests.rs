@@ -107,7 +107,7 @@ fn metadata_of_the_cluster_status_and_nulls_are_read_over() {
     let manifests = parse_manifests(&yaml, "b.yaml").unwrap_or_else(|p| panic!("{p:#?}"));
     let [Manifest::Build(build)] = manifests.as_slice() else { panic!("{manifests:?}") };
     assert_eq!(build.metadata.name, "demo");
-    assert_eq!(build.status.as_ref().unwrap().observed_generation, Some(3));
+    assert_eq!(build.status.as_ref().unwrap().work.observed_generation, Some(3));
     assert_eq!(build.spec.stages.tag.threshold, None);
 }
 

@@ -3,8 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{CLASSES, Class, class_of, fits, release_settings, stage_settings};
-use crate::schema::Kind;
-use crate::{BuildSpec, Engine, Gpu, ListRef, Profile, Quantity, ReleaseSpec, Stage};
+use crate::{BuildSpec, Engine, Gpu, Kind, ListRef, Profile, Quantity, ReleaseSpec, Stage};
 
 fn build() -> BuildSpec {
     serde_json::from_value(json!({ "source": { "format": "html", "uri": "pages" }, "storage": { "uri": "out" } }))
@@ -19,14 +18,21 @@ fn list(uri: &str, digit: &str) -> ListRef {
     ListRef { uri: uri.to_owned(), sha256: digit.repeat(64) }
 }
 
+/// Every field that holds a value, with its description, or that of the object that speaks for all its fields.
 fn leaves(schema: &Value, path: &str, found: &mut Vec<(String, String)>) {
+    let mut own = Vec::new();
+    let description = schema["description"].as_str().unwrap_or_default();
     if let Some(fields) = schema["properties"].as_object() {
-        fields.iter().for_each(|(name, field)| leaves(field, &format!("{path}.{name}"), found));
+        fields.iter().for_each(|(name, field)| leaves(field, &format!("{path}.{name}"), &mut own));
     } else if schema.pointer("/items/properties").is_some() {
-        leaves(&schema["items"], &format!("{path}[]"), found);
+        leaves(&schema["items"], &format!("{path}[]"), &mut own);
     } else {
-        found.push((path.to_owned(), schema["description"].as_str().unwrap_or_default().to_owned()));
+        own.push((path.to_owned(), description.to_owned()));
     }
+    if description.starts_with('(') {
+        own.iter_mut().for_each(|(_, text)| *text = description.to_owned());
+    }
+    found.append(&mut own);
 }
 
 fn all_leaves() -> Vec<(String, String)> {

@@ -3,10 +3,9 @@
 use serde_json::json;
 
 use super::Judge;
-use crate::schema::Kind;
 use crate::{
-    Cluster, Engine, FetchPolicy, Format, ModelRef, Problem, Profile, Quantity, RealSynBuild, SemanticDedup, Stage,
-    check, device, execution,
+    Cluster, Device, Engine, FetchPolicy, Format, Kind, ModelRef, Problem, Profile, Quantity, RealSynBuild,
+    SemanticDedup, Stage, check, device, execution,
 };
 
 /// Everything that is wrong with a build, each with the field, its value and what would be right; empty if nothing is.
@@ -55,6 +54,13 @@ pub fn warnings(build: &RealSynBuild) -> Vec<Problem> {
             retrieve.target_recall,
             "has no effect, because `probeCells` and `probeClusters` are both given; leave one of them out",
         );
+    }
+    for stage in Stage::ALL.iter().copied() {
+        if let Some(Device { engine: Engine::Cpu, gpu: Some(gpu) }) = device(spec, stage) {
+            let message =
+                "its pods hold GPUs that `engine: cpu` does not use; write `engine: cuda`, or leave `gpu` out";
+            judge.wrong(&format!("spec.stages.{}.gpu", stage.field()), json!(gpu), message);
+        }
     }
     judge.finish(Kind::Build, &build.metadata)
 }
@@ -243,12 +249,6 @@ fn engines(judge: &mut Judge, build: &RealSynBuild) {
         }
         let Some(gpu) = &device.gpu else { continue };
         quantity(judge, &format!("{path}.gpu.minMemory"), gpu.min_memory.as_ref());
-        judge.require(
-            device.engine == Engine::Cuda,
-            &format!("{path}.gpu"),
-            json!(gpu),
-            "has no effect without `engine: cuda`; write that, or leave `gpu` out",
-        );
         let message = "MIG devices have no NVLink; leave one of the two out";
         judge.require(!(gpu.nvlink && gpu.mig.is_some()), &format!("{path}.gpu.nvlink"), true, message);
     }

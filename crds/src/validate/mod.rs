@@ -10,8 +10,7 @@ use serde_json::{Value, json};
 pub use build::{validate, warnings};
 pub use release::{release_warnings, validate_release};
 
-use crate::schema::Kind;
-use crate::{Credentials, ListRef, Metadata, Problem, check};
+use crate::{Credentials, Kind, ListRef, Metadata, Problem, check};
 
 /// Collects the problems of one object.
 struct Judge {

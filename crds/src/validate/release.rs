@@ -3,8 +3,7 @@
 use serde_json::json;
 
 use super::Judge;
-use crate::schema::Kind;
-use crate::{Problem, RealSynBuild, RealSynRelease, Similarity, SimilarityMetric};
+use crate::{Kind, Problem, RealSynBuild, RealSynRelease, Similarity, SimilarityMetric};
 
 /// Everything that is wrong with a release, each with the field, its value and what would be right; empty if nothing is.
 /// With its build at hand, the two are held against each other.

@@ -136,7 +136,6 @@ fn wrong_builds() {
         ),
         ("spec.stages.retrieve.targetRecall", json!(1.1), "spec.stages.retrieve.targetRecall", "from 0 to 1"),
         ("spec.stages.tag.engine", json!("openai"), "spec.stages.tag.engine", "only `generate`"),
-        ("spec.stages.tag.gpu", json!({ "count": 2 }), "spec.stages.tag.gpu", "engine: cuda"),
         ("spec.stages.tag.resources", json!({ "memroy": 1 }), "spec.stages.tag.resources.memroy", "`memory`"),
         ("spec.stages.tag.resources", json!({ "cpu": "0" }), "spec.stages.tag.resources.cpu", "above 0"),
         ("spec.stages.generate.endpoint", json!("https://h/v1"), "spec.stages.generate.endpoint", "engine: openai"),

@@ -14,7 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use realsyn_crds::Condition;
 
-use crate::kinds::Kind;
+use crate::kinds::{Kind, KindExt};
 
 type Labels = [(&'static str, &'static str); 1];
 

@@ -5,8 +5,6 @@ use realsyn_plan::Digest;
 
 use crate::text::dns_prefix;
 
-/// The API group, and the prefix of labels and annotations.
-pub const GROUP: &str = "realsyn.dev";
 /// Label: the build or release that a Job, pod or ConfigMap belongs to.
 pub const BUILD: &str = "realsyn.dev/build";
 /// Label: the kind of that object.
@@ -34,15 +32,17 @@ pub const ADVANCE: &str = "advance";
 
 /// The Job of an attempt at a step. With the longest index behind it, it is still a host name.
 pub fn job_name(object: &str, uid: &str, stage: Stage, step: &str, digest: &str, attempt: u32) -> String {
-    let hash =
-        Digest::builder("job").part(uid).part(digest).part(stage.name()).part(step).number(attempt.into()).finish();
-    format!("{}-{}-{}", dns_prefix(object, 20), stage.name(), &hash.to_string()[..12])
+    hashed(object, stage.name(), &[uid, digest, stage.name(), step], attempt)
 }
 
 /// The Job of a look at the store.
 pub fn advance_name(object: &str, uid: &str, attempt: u32) -> String {
-    let hash = Digest::builder("job").part(uid).part(ADVANCE).number(attempt.into()).finish();
-    format!("{}-{ADVANCE}-{}", dns_prefix(object, 20), &hash.to_string()[..12])
+    hashed(object, ADVANCE, &[uid, ADVANCE], attempt)
+}
+
+fn hashed(object: &str, what: &str, parts: &[&str], attempt: u32) -> String {
+    let hash = parts.iter().fold(Digest::builder("job"), |hash, part| hash.part(part)).number(attempt.into()).finish();
+    format!("{}-{what}-{}", dns_prefix(object, 20), &hash.to_string()[..12])
 }
 
 /// The ConfigMap with these manifests. The UID keeps an object apart from a deleted one of its name, whose ConfigMap may

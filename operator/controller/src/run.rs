@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 
 use crate::context::{Context, Options};
 use crate::health::Health;
-use crate::kinds::Kind;
+use crate::kinds::{Kind, KindExt};
 use crate::lease::Contender;
 use crate::metrics::Metrics;
 use crate::names;

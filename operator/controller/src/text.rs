@@ -1,16 +1,7 @@
 //! Text that came from elsewhere and will stand in a status, on a terminal or in a label.
 
 use realsyn_plan::Digest;
-
-/// One line without control characters, cut to so many characters.
-pub fn sentence(text: &str, most: usize) -> String {
-    let line: Vec<&str> = text.split(|c: char| c.is_control() || c.is_whitespace()).filter(|w| !w.is_empty()).collect();
-    let line = line.join(" ");
-    match line.char_indices().nth(most) {
-        Some(_) => format!("{}…", line.chars().take(most.saturating_sub(1)).collect::<String>()),
-        None => line,
-    }
-}
+pub use realsyn_plan::text::sentence;
 
 /// A name as a label's value: itself where that is allowed, else its beginning and its hash.
 pub fn label_value(name: &str) -> String {
@@ -34,13 +25,6 @@ pub fn dns_prefix(name: &str, most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sentences_are_one_clean_line() {
-        assert_eq!(sentence("a\u{1b}[31m\n\tb", 20), "a [31m b");
-        let long = sentence(&"é".repeat(1000), 300);
-        assert_eq!(long.chars().count(), 300);
-    }
 
     #[test]
     fn label_values_survive_any_name() {

@@ -10,6 +10,8 @@
 //! - [`judge`]: sealed, to be sealed, to be run, or to be voided
 //! - [`why`]: which changed field makes which stage run again
 //! - [`cost`]: bytes to move and work to do
+//! - [`report`]: what a look at the store tells the controller
+//! - [`text`]: strangers' words, made fit for a status
 
 #![forbid(unsafe_code)]
 
@@ -22,6 +24,7 @@ pub mod layout;
 pub mod recipe;
 pub mod records;
 pub mod report;
+pub mod text;
 pub mod why;
 
 pub use digest::Digest;

@@ -180,10 +180,8 @@ impl Report {
     }
 }
 
-/// A sentence without control characters, of bounded length: it will stand in a status and on a terminal.
 fn cut(text: &str) -> String {
-    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_SENTENCE).collect();
-    clean.trim().to_owned()
+    crate::text::sentence(text, MAX_SENTENCE)
 }
 
 #[cfg(test)]
@@ -250,6 +248,6 @@ mod tests {
     fn sentences_are_cut_and_clean() {
         let report = Report { stalled: Some(format!("a\u{1b}[31m{}", "x".repeat(9000))), ..Report::default() };
         let read = Report::parse(&report.encode()).unwrap().stalled.unwrap();
-        assert!(read.len() <= MAX_SENTENCE && !read.contains('\u{1b}'));
+        assert!(read.chars().count() <= MAX_SENTENCE && !read.contains('\u{1b}'));
     }
 }

@@ -5,8 +5,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use realsyn_crds::fields::{Class, class_of};
-use realsyn_crds::schema::Kind;
-use realsyn_crds::{ReleaseSpec, Stage, release_settings};
+use realsyn_crds::{Kind, ReleaseSpec, Stage, release_settings};
 use realsyn_plan::Digest;
 use realsyn_plan::graph::stages_read;
 use realsyn_plan::recipe::{Recipe, Recipes, inventory_digest};

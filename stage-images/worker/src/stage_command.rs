@@ -75,9 +75,7 @@ fn steps(run: &Run) -> Vec<&'static Step> {
     BUILD.iter().chain(release).collect()
 }
 
-fn open(at: &Locations) -> anyhow::Result<Run> {
-    let session = Session::open(at)?;
-    session.check_store()?;
+fn begin(session: &Session) -> anyhow::Result<Run> {
     let (inventory, _) = session.inventory(false)?;
     let run = session.run(inventory, session.manifests.releases.first())?;
     session.refer(&run)?;
@@ -86,7 +84,10 @@ fn open(at: &Locations) -> anyhow::Result<Run> {
 
 /// Seals what is complete, writes the task lists of what can run, and says how things stand.
 pub fn advance(args: &AdvanceArgs) -> anyhow::Result<Report> {
-    let mut run = open(&args.at)?;
+    let session = Session::open(&args.at)?;
+    // Once for all pods that will follow: a store that takes two commits for one would lose work in silence.
+    session.check_store()?;
+    let mut run = begin(&session)?;
     let files = run.inventory.shards.iter().map(|s| s.files.len() as u64).sum();
     let (root, shards, bytes) = (run.inventory.root(), run.inventory.shards.len() as u64, run.inventory.bytes());
     let mut report = Report { inventory: Some(Listed { root, files, shards, bytes }), ..Report::default() };
@@ -161,7 +162,7 @@ fn complete(run: &Run, pool: Digest) -> anyhow::Result<Complete> {
 
 /// Runs the missing shards of one step, or those of them that a task names.
 pub fn stage(args: &StageArgs) -> anyhow::Result<()> {
-    let mut run = open(&args.at)?;
+    let mut run = begin(&Session::open(&args.at)?)?;
     for step in steps(&run) {
         let verdict = run.ledger.look(&state(&run, step))?;
         if step.id.to_string() == args.step {

@@ -17,7 +17,6 @@ use realsyn_worker::build::{BuildArgs, Outcome, build};
 use realsyn_worker::progress::Quiet;
 use realsyn_worker::run::{Execution, Order};
 use realsyn_worker::session::Locations;
-use tempfile::TempDir;
 
 /// Documents in the sample that the tests build, and files they are written to.
 const DOCUMENTS: usize = 12;
@@ -26,7 +25,7 @@ const FILES: usize = 4;
 const WORDS: usize = 220;
 
 struct Fixture {
-    folder: TempDir,
+    folder: PathBuf,
     models: PathBuf,
     images: PathBuf,
     /// The digest that an undisturbed build on one thread ends with.
@@ -54,9 +53,12 @@ fn prepare() -> Option<Fixture> {
             return None;
         }
     }
-    let folder = tempfile::tempdir().unwrap();
+    // Cargo's folder for tests: a static is never dropped, so a temporary folder would stay.
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("whole-build");
+    _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
     let rows = sample(&openstax, DOCUMENTS, WORDS).unwrap();
-    write_corpus(&folder.path().join("corpus"), &rows, FILES).unwrap();
+    write_corpus(&folder.join("corpus"), &rows, FILES).unwrap();
     let mut fixture = Fixture { folder, models, images: openstax.join("images"), digest: String::new() };
     fixture.digest = fixture.digest_of("reference", &Execution { jobs: 1, order: Order::Forward, runs: 1 });
     Some(fixture)
@@ -84,19 +86,19 @@ impl Fixture {
              storage: {{uri: unused}}\n  models:\n    clip: {{sha256: \"{clip}\"}}\n    perplexity: {{sha256: \"{language}\"}}\n    llm: {{sha256: \"{language}\"}}\n  \
              stages:\n    sentenceCluster: {{rowsPerCluster: 20}}\n    imageCluster: {{rowsPerCluster: 8}}\n    generate: {{maxNewTokens: 24}}\n{stages}{spec}\
              ---\napiVersion: realsyn.dev/v1alpha1\nkind: RealSynRelease\nmetadata: {{name: part-v1}}\nspec:\n  buildRef: {{name: part}}\n  samplesPerShard: 10\n{release}",
-            corpus = change.corpus.clone().unwrap_or_else(|| self.folder.path().join("corpus")).display(),
+            corpus = change.corpus.clone().unwrap_or_else(|| self.folder.join("corpus")).display(),
             images = self.images.display(),
             spec = change.spec,
             stages = change.stages,
             release = change.release,
         );
-        let file = self.folder.path().join(format!("{name}.yaml"));
+        let file = self.folder.join(format!("{name}.yaml"));
         std::fs::write(&file, text).unwrap();
         file
     }
 
     fn out(&self, name: &str) -> String {
-        self.folder.path().join(name).display().to_string()
+        self.folder.join(name).display().to_string()
     }
 
     fn run(&self, out: &str, change: &Change, list: bool, how: &Execution) -> anyhow::Result<Outcome> {
@@ -208,9 +210,9 @@ fn as_pods_on_s3_the_digest_is_the_same() {
 #[test]
 fn a_growing_corpus_runs_only_what_is_new_and_bad_input_costs_itself() {
     let Some((f, _one)) = fixture() else { return };
-    let corpus = f.folder.path().join("growing-corpus");
+    let corpus = f.folder.join("growing-corpus");
     std::fs::create_dir(&corpus).unwrap();
-    let copy = |name: &str| std::fs::copy(f.folder.path().join("corpus").join(name), corpus.join(name)).unwrap();
+    let copy = |name: &str| std::fs::copy(f.folder.join("corpus").join(name), corpus.join(name)).unwrap();
     for n in 0..FILES - 1 {
         copy(&format!("part-{n}.parquet"));
     }
@@ -378,7 +380,7 @@ fn foreign_tools_read_the_release() {
     let output = Command::new(python)
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign.py"))
         .args([&manifest.uri, &f.out("reference"), &manifest.pairs.to_string()])
-        .env("HF_HOME", f.folder.path().join("hf"))
+        .env("HF_HOME", f.folder.join("hf"))
         .output()
         .unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);

@@ -15,7 +15,7 @@ mod simulation;
 mod tests;
 
 use jiff::{SignedDuration, Timestamp};
-use realsyn_crds::{AdvanceStatus, Condition, PinnedInventory, Stage, StageState, StageStatus};
+use realsyn_crds::{AdvanceStatus, Condition, PinnedInventory, Stage, StageState, StageStatus, WorkStatus};
 use realsyn_plan::report::Complete;
 
 pub use actions::{Action, Order, Work, actions};
@@ -91,6 +91,47 @@ pub struct State {
 }
 
 impl State {
+    /// What an object's status says of it.
+    pub fn of(work: &WorkStatus, finished: bool) -> Self {
+        let WorkStatus {
+            observed_generation: generation,
+            conditions,
+            progress,
+            inventory,
+            worker_image,
+            stages,
+            advance,
+            retried,
+        } = work.clone();
+        let advance = advance.unwrap_or_default();
+        Self {
+            generation,
+            conditions,
+            progress,
+            inventory,
+            worker_image,
+            stages,
+            advance,
+            retried,
+            finished,
+            complete: None,
+        }
+    }
+
+    /// What is written of it into an object's status.
+    pub fn status(&self) -> WorkStatus {
+        WorkStatus {
+            observed_generation: self.generation,
+            conditions: self.conditions.clone(),
+            progress: self.progress.clone(),
+            inventory: self.inventory.clone(),
+            worker_image: self.worker_image.clone(),
+            stages: self.stages.clone(),
+            advance: Some(self.advance.clone()),
+            retried: self.retried.clone(),
+        }
+    }
+
     /// The entry of a stage.
     pub fn stage(&self, stage: Stage) -> Option<&StageStatus> {
         self.stages.iter().find(|s| s.name == stage)

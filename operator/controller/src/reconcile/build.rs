@@ -11,7 +11,7 @@ use realsyn_crds::{API_VERSION, Gpu, Quantity, Stage, execution};
 use serde_json::{Value, json};
 
 use super::validate::Checked;
-use crate::kinds::Kind;
+use crate::kinds::{Kind, KindExt};
 use crate::machine::{Action, Order, State, Work};
 use crate::names;
 use crate::text::label_value;
@@ -292,7 +292,7 @@ fn resources(checked: &Checked, stage: Stage, container: &str, gpu: Option<&Gpu>
     if let Some(gpu) = gpu {
         let resource = match &gpu.mig {
             Some(profile) => format!("nvidia.com/mig-{profile}"),
-            None if gpu.sharing => "nvidia.com/gpu.shared".to_owned(),
+            None if gpu.sharing == realsyn_crds::Sharing::Shared => "nvidia.com/gpu.shared".to_owned(),
             None => "nvidia.com/gpu".to_owned(),
         };
         limits.insert(resource.clone(), gpu.count.to_string());

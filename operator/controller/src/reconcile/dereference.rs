@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::Error;
 use crate::context::Context;
-use crate::kinds::Kind;
+use crate::kinds::{Kind, KindExt};
 use crate::machine::{Ended, JobPhase, SeenJob, SeenPod, Trouble};
 use crate::names;
 use crate::text::sentence;

@@ -57,33 +57,15 @@ pub fn status(object: &DynamicObject, checked: &Checked, state: &mut State, now:
                 pools.drain(..pools.len().saturating_sub(kept));
             }
             let mut revisions = old.revisions.clone();
-            if old.observed_generation != state.generation {
+            if old.work.observed_generation != state.generation {
                 revisions = checked.plan.required().map(|s| (s.name().to_owned(), revision(s))).collect();
             }
-            json!(BuildStatus {
-                observed_generation: state.generation,
-                conditions: state.conditions.clone(),
-                progress: state.progress.clone(),
-                inventory: state.inventory.clone(),
-                revisions,
-                worker_image: state.worker_image.clone(),
-                stages: state.stages.clone(),
-                advance: Some(state.advance.clone()),
-                retried: state.retried.clone(),
-                pools,
-            })
+            json!(BuildStatus { work: state.status(), revisions, pools })
         }
         Status::Release(old, pool) => json!(ReleaseStatus {
-            observed_generation: state.generation,
-            conditions: state.conditions.clone(),
-            progress: state.progress.clone(),
+            work: state.status(),
             pool: Some(pool.clone()),
-            inventory: state.inventory.clone(),
             manifest: Some(checked.config_map.clone()),
-            worker_image: state.worker_image.clone(),
-            stages: state.stages.clone(),
-            advance: Some(state.advance.clone()),
-            retried: state.retried.clone(),
             digest: complete.as_ref().map(|c| c.digest.to_string()).or(old.digest.clone()),
             pairs: complete.as_ref().map(|c| c.pairs).or(old.pairs),
             bytes: complete.as_ref().map(|c| c.bytes).or(old.bytes),

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::Error;
 use crate::context::Context;
-use crate::kinds::Kind;
+use crate::kinds::{Kind, KindExt};
 
 /// A status never grows beyond this, whatever the store or a report says.
 const MAX_BYTES: usize = 64 * 1024;

@@ -92,7 +92,7 @@ fn a_step_is_an_indexed_job_under_the_restricted_standard() {
 #[test]
 fn claims_are_mounted_where_the_uris_point_and_written_only_where_work_goes() {
     let object = example(|spec| {
-        spec["storage"] = json!({ "uri": "pvc://work/deep/path" });
+        spec["storage"] = json!({ "uri": "pvc://builds/deep/path" });
         spec["models"]["clip"]["uri"] = json!("pvc://models/clip");
         spec["models"]["llm"]["uri"] = json!("pvc://models/llm");
     });
@@ -104,7 +104,7 @@ fn claims_are_mounted_where_the_uris_point_and_written_only_where_work_goes() {
         .filter(|m| m["mountPath"].as_str().unwrap().starts_with("/claims/"))
         .map(|m| (m["mountPath"].as_str().unwrap(), m["readOnly"] == true))
         .collect();
-    assert_eq!(claims, [("/claims/models", true), ("/claims/work", false)]);
+    assert_eq!(claims, [("/claims/builds", false), ("/claims/models", true)]);
 }
 
 #[test]

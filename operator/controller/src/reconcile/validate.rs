@@ -70,22 +70,12 @@ fn build(object: &DynamicObject) -> Result<Checked, Refusal> {
     let manifests = BTreeMap::from([("build.yaml".to_owned(), manifest(object, Kind::Build))]);
     let generation = object.metadata.generation;
     let is_pool = status.pools.last().is_some_and(|pool| Some(pool.generation) == generation);
-    let sealed = |stage| status.stages.iter().any(|s| s.name == stage && s.state == realsyn_crds::StageState::Sealed);
-    let advance = status.advance.clone().unwrap_or_default();
-    let is_idle = !advance.due && !advance.running && status.inventory.is_some();
+    let sealed =
+        |stage| status.work.stages.iter().any(|s| s.name == stage && s.state == realsyn_crds::StageState::Sealed);
+    let advance = status.work.advance.clone().unwrap_or_default();
+    let is_idle = !advance.due && !advance.running && status.work.inventory.is_some();
     let stopped = plan.stops_early() && is_idle && plan.required().all(sealed);
-    let state = State {
-        generation: status.observed_generation,
-        conditions: status.conditions.clone(),
-        progress: status.progress.clone(),
-        inventory: status.inventory.clone(),
-        worker_image: status.worker_image.clone(),
-        stages: status.stages.clone(),
-        advance,
-        retried: status.retried.clone(),
-        finished: is_pool || stopped,
-        complete: None,
-    };
+    let state = State::of(&status.work, is_pool || stopped);
     Ok(Checked {
         suspend: build.spec.suspend,
         config_map: config_map(object, Kind::Build, &manifests),
@@ -122,18 +112,7 @@ fn release(object: &DynamicObject, seen: &Seen) -> Result<Checked, Refusal> {
         ("build.yaml".to_owned(), text.clone()),
         ("release.yaml".to_owned(), manifest(object, Kind::Release)),
     ]);
-    let state = State {
-        generation: status.observed_generation,
-        conditions: status.conditions.clone(),
-        progress: status.progress.clone(),
-        inventory: status.inventory.clone(),
-        worker_image: status.worker_image.clone(),
-        stages: status.stages.clone(),
-        advance: status.advance.clone().unwrap_or_default(),
-        retried: status.retried.clone(),
-        finished: status.digest.is_some(),
-        complete: None,
-    };
+    let state = State::of(&status.work, status.digest.is_some());
     Ok(Checked {
         plan: Plan::of_release(&build.spec, &release.spec),
         state,

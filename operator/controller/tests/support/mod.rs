@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
-use realsyn_controller::kinds::Kind;
+use realsyn_controller::kinds::{Kind, KindExt};
 use realsyn_controller::names;
 use realsyn_controller::plan::Plan;
 use realsyn_crds::{Manifest, RealSynBuild, RealSynRelease, Stage, parse_manifests};
