@@ -2,13 +2,14 @@
 
 use serde_json::{Value, json};
 
+use crate::reference::reference;
 use crate::schema::{Kind, gpu_node_schemas, json_schema};
 use crate::{GROUP, VERSION, yaml};
 
-/// A generated file: its name below `crds/generated`, and its text.
+/// A generated file: its place in the source tree, and its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Generated {
-    /// The file's name.
+    /// Its path from the root of the tree.
     pub name: &'static str,
     /// Its content.
     pub text: String,
@@ -26,11 +27,12 @@ pub fn generated() -> Vec<Generated> {
         format!("{head}\n{}", yaml::print(definition))
     };
     vec![
-        Generated { name: "realsynbuilds.yaml", text: print(&crd(Kind::Build)) },
-        Generated { name: "realsynreleases.yaml", text: print(&crd(Kind::Release)) },
-        Generated { name: "gpunodes.yaml", text: print(&gpu_node()) },
-        Generated { name: "realsynbuild.schema.json", text: schema(Kind::Build) },
-        Generated { name: "realsynrelease.schema.json", text: schema(Kind::Release) },
+        Generated { name: "crds/generated/realsynbuilds.yaml", text: print(&crd(Kind::Build)) },
+        Generated { name: "crds/generated/realsynreleases.yaml", text: print(&crd(Kind::Release)) },
+        Generated { name: "crds/generated/gpunodes.yaml", text: print(&gpu_node()) },
+        Generated { name: "crds/generated/realsynbuild.schema.json", text: schema(Kind::Build) },
+        Generated { name: "crds/generated/realsynrelease.schema.json", text: schema(Kind::Release) },
+        Generated { name: "docs/api.md", text: reference() },
     ]
 }
 

@@ -16,6 +16,7 @@ mod models;
 mod parse;
 mod problem;
 mod profile;
+mod reference;
 mod release;
 pub mod schema;
 mod source;

@@ -56,6 +56,7 @@ rights() { # ACCOUNT NAMESPACE
 sort >"$work/rights" <<'RIGHTS'
 configmaps [] [] [get create]
 events [] [] [list watch]
+events.events.k8s.io [] [] [create patch]
 jobs.batch [] [] [get list watch create patch delete]
 pods [] [] [list watch]
 realsynbuilds.realsyn.dev [] [] [get list watch]

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::DynamicObject;
+use kube::runtime::events::Recorder;
 use kube::runtime::reflector::Store;
 use kube::{Client, ResourceExt};
 use tokio::sync::watch;
@@ -46,6 +47,8 @@ pub struct Context {
     pub events: Store<Event>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// Events about builds and releases.
+    pub recorder: Recorder,
     /// Whether this process leads.
     pub leader: watch::Receiver<bool>,
     /// By UID.

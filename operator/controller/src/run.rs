@@ -10,6 +10,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{DynamicObject, ListParams};
 use kube::runtime::controller::{Action, Config, applier};
+use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
@@ -61,6 +62,7 @@ pub async fn run(client: Client, options: Options, process: Process, stop: watch
 
     let (leads, leader) = watch::channel(process.lease.is_none());
     let caches = Caches::new();
+    let instance = process.lease.as_ref().map(|(_, identity)| identity.clone());
     let context = Arc::new(Context {
         client: client.clone(),
         builds: caches.builds.as_reader(),
@@ -69,6 +71,7 @@ pub async fn run(client: Client, options: Options, process: Process, stop: watch
         pods: caches.pods.as_reader(),
         events: caches.events.as_reader(),
         metrics: metrics.clone(),
+        recorder: Recorder::new(client.clone(), Reporter { controller: names::CONTROLLER.to_owned(), instance }),
         leader: leader.clone(),
         notes: std::sync::Mutex::default(),
         options: options.clone(),

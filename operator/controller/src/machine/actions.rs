@@ -1,6 +1,7 @@
 //! What is to be done about a state that is written: nothing but what brings the Jobs that are there to those that it
 //! names.
 
+use jiff::SignedDuration;
 use realsyn_crds::{Stage, StageState};
 use realsyn_plan::StepId;
 
@@ -152,10 +153,14 @@ fn parallelism(order: &Order, job: &SeenJob) -> Option<Action> {
     }
 }
 
+/// Failed Jobs stay for people to look at, but not for longer than this.
+const KEPT_FOR: SignedDuration = SignedDuration::from_hours(24);
+
 /// Failed Jobs that people may still want to look at: of each stage that is not sealed the last one, and the last look.
 fn kept_failures<'j>(view: &'j View, state: &State) -> Vec<&'j str> {
     let look = advance_name(view.name, view.uid, state.advance.attempt);
-    let failed = view.jobs.iter().filter(|j| matches!(j.phase, JobPhase::Failed(_)) && !j.deleting);
+    let is_old = |job: &SeenJob| job.ended_at.is_some_and(|at| view.now.duration_since(at) > KEPT_FOR);
+    let failed = view.jobs.iter().filter(|j| matches!(j.phase, JobPhase::Failed(_)) && !j.deleting && !is_old(j));
     let wanted = |job: &&SeenJob| match &job.stage {
         None => !state.advance.running && job.name == look && state.advance.failures > 0,
         Some(stage) => state.stages.iter().any(|s| {

@@ -1,5 +1,7 @@
 //! What is seen of a Job and its pods.
 
+use jiff::Timestamp;
+
 /// A Job of ours, as it is now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SeenJob {
@@ -19,6 +21,8 @@ pub struct SeenJob {
     pub deleting: bool,
     /// Whether it has ended.
     pub phase: JobPhase,
+    /// When it ended, if it has.
+    pub ended_at: Option<Timestamp>,
     /// Its completed indexes.
     pub done: u32,
     /// Why it cannot make pods, in words.

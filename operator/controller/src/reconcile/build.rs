@@ -10,7 +10,7 @@ use kube::api::DynamicObject;
 use realsyn_crds::{API_VERSION, Gpu, Quantity, Stage, execution};
 use serde_json::{Value, json};
 
-use super::validate::Checked;
+use super::validate::{Checked, Status};
 use crate::kinds::{Kind, KindExt};
 use crate::machine::{Action, Order, State, Work};
 use crate::names;
@@ -109,6 +109,9 @@ fn job(kind: Kind, object: &DynamicObject, checked: &Checked, state: &State, ord
             args.extend(manifests);
             if !known.is_empty() {
                 args.extend(["--known".to_owned(), known.join(",")]);
+            }
+            if let Status::Release(_, pool) = &checked.status {
+                args.extend(["--pool".to_owned(), pool.digest.clone()]);
             }
             (stage, container) = (Stage::Inventory, names::ADVANCE);
             labels.insert(names::STAGE.to_owned(), names::ADVANCE.to_owned());

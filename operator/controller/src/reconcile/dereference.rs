@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{DynamicObject, ListParams};
@@ -167,6 +168,12 @@ fn phase(job: &Job) -> JobPhase {
     }
 }
 
+fn ended_at(job: &Job) -> Option<Timestamp> {
+    let conditions = job.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
+    let ended = conditions.iter().find(|c| matches!(c.type_.as_str(), "Complete" | "Failed") && c.status == "True")?;
+    ended.last_transition_time.as_ref().map(|t| t.0)
+}
+
 fn job_of(job: &Job) -> SeenJob {
     let annotation = |name: &str| job.annotations().get(name).cloned().unwrap_or_default();
     let stage = job.labels().get(names::STAGE).filter(|s| *s != names::ADVANCE).cloned();
@@ -181,6 +188,7 @@ fn job_of(job: &Job) -> SeenJob {
         parallelism: annotation(names::PARALLELISM).parse().unwrap_or_default(),
         deleting: job.metadata.deletion_timestamp.is_some(),
         phase: phase(job),
+        ended_at: ended_at(job),
         done: status.succeeded.unwrap_or_default().unsigned_abs(),
         trouble: queued.then(|| "its queue has not admitted it yet".to_owned()),
         pods: Vec::new(),

@@ -1,6 +1,7 @@
 //! One reconcile, in named steps, a file each. `dereference` reads, `validate` and `plan` and `build` are pure, `status`
 //! writes the status once, and only then `apply` changes Jobs: what a Job is for is always written before it is made.
 
+pub mod announce;
 pub mod apply;
 pub mod build;
 pub mod dereference;
@@ -73,14 +74,19 @@ pub async fn reconcile(kind: Kind, object: Arc<DynamicObject>, context: Arc<Cont
             let next = plan::refused(&object, &refusal, now);
             let conditions: Vec<Condition> = serde_json::from_value(next["conditions"].clone()).unwrap_or_default();
             context.metrics.progress(kind, &object, &conditions);
-            status::write(kind, &object, next, &context).await?;
+            if status::write(kind, &object, &next, &context).await? {
+                announce::announce(kind, &object, &next, &context).await;
+            }
             return Ok(Action::await_change());
         }
     };
     let view = plan::view(&object, &checked, &seen, &context, now);
     let mut state = machine::step(&view, checked.state.clone());
     let next = plan::status(&object, &checked, &mut state, now);
-    let written = status::write(kind, &object, next, &context).await?;
+    let written = status::write(kind, &object, &next, &context).await?;
+    if written {
+        announce::announce(kind, &object, &next, &context).await;
+    }
     context.metrics.progress(kind, &object, &state.conditions);
     let actions = machine::actions(&view, &state);
     if !actions.is_empty() && !written {

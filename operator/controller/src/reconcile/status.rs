@@ -11,13 +11,13 @@ use crate::kinds::{Kind, KindExt};
 /// A status never grows beyond this, whatever the store or a report says.
 const MAX_BYTES: usize = 64 * 1024;
 
-/// Writes the status if it is another than the object has, and tells whether it was. The object's resource version is the fence: a view that is
-/// out of date, or a leader that is none any more, writes nothing.
+/// Writes the status if it is another than the object has, and tells whether it was. The object's resource version is
+/// the fence: a view that is out of date, or a leader that is none any more, writes nothing.
 ///
 /// # Errors
 /// The write was refused.
-pub async fn write(kind: Kind, object: &DynamicObject, status: Value, context: &Context) -> Result<bool, Error> {
-    if object.data.get("status") == Some(&status) {
+pub async fn write(kind: Kind, object: &DynamicObject, status: &Value, context: &Context) -> Result<bool, Error> {
+    if object.data.get("status") == Some(status) {
         return Ok(false);
     }
     let bytes = status.to_string().len();
@@ -27,7 +27,7 @@ pub async fn write(kind: Kind, object: &DynamicObject, status: Value, context: &
     let namespace = object.namespace().unwrap_or_default();
     let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &namespace, &kind.resource());
     let mut next = object.clone();
-    next.data["status"] = status;
+    next.data["status"] = status.clone();
     match api.replace_status(&object.name_any(), &PostParams::default(), &next).await {
         Ok(_) => {
             context.metrics.status_writes.inc();

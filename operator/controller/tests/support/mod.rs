@@ -1,5 +1,10 @@
 //! Kubelet and workers, played by the test: pods of our Jobs end as the script says.
 
+// Each test uses its part of it.
+#![allow(dead_code)]
+
+pub mod fault;
+pub mod site;
 pub mod store;
 
 use std::collections::BTreeMap;
@@ -13,7 +18,7 @@ use kube::{Api, Client, ResourceExt};
 use realsyn_controller::kinds::{Kind, KindExt};
 use realsyn_controller::names;
 use realsyn_controller::plan::Plan;
-use realsyn_crds::{Manifest, RealSynBuild, RealSynRelease, Stage, parse_manifests};
+use realsyn_crds::{BuildSpec, Manifest, RealSynBuild, RealSynRelease, Stage, parse_manifests};
 use realsyn_plan::graph::BUILD;
 use serde_json::{Value, json};
 
@@ -54,23 +59,28 @@ impl World {
         release: &RealSynRelease,
         but: &[Stage],
     ) -> Arc<Self> {
-        let plans = BTreeMap::from([
-            ("build", Plan::of_build(&build.spec)),
-            ("release", Plan::of_release(&build.spec, &release.spec)),
-        ]);
-        let recipes = plans["build"].recipes(&store::root());
-        let mut store = Store::default();
+        let world = Arc::new(Self {
+            client,
+            namespace: namespace.to_owned(),
+            store: Mutex::default(),
+            script: Mutex::new(Box::new(|_| Fate::Works)),
+            jobs: Mutex::default(),
+            plans: Mutex::default(),
+        });
+        world.has(&build.spec, but);
+        world.plans.lock().unwrap().insert("release", Plan::of_release(&build.spec, &release.spec));
+        world
+    }
+
+    /// The store holds what a build of this spec makes, but for these stages; and that is what pods work on now.
+    pub fn has(&self, spec: &BuildSpec, but: &[Stage]) {
+        let plan = Plan::of_build(spec);
+        let recipes = plan.recipes(&store::root());
+        let mut store = self.store.lock().unwrap();
         for step in BUILD.iter().filter(|s| !but.contains(&s.id.stage)) {
             store.share(step, &|stage| recipes.stage_digest(stage).expect("a stage of a build"));
         }
-        Arc::new(Self {
-            client,
-            namespace: namespace.to_owned(),
-            store: Mutex::new(store),
-            script: Mutex::new(Box::new(|_| Fate::Works)),
-            jobs: Mutex::default(),
-            plans: Mutex::new(plans),
-        })
+        self.plans.lock().unwrap().insert("build", plan);
     }
 
     /// Plays until the future ends.

@@ -1,0 +1,235 @@
+//! Every field of a build's spec is changed, on a real API server: to another valid value, to one that is not, and back.
+//! Each change converges, or is refused by the API server or by a condition that names the field.
+//!
+//! The values follow from the schema. Of the fields that every stage has, one stage's are tried, another for each field.
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, ensure};
+use futures::future;
+use kube::api::{DynamicObject, Patch, PatchParams};
+use realsyn_cluster::{missing_for_control_plane, skip};
+use realsyn_controller::kinds::Kind;
+use realsyn_crds::BuildSpec;
+use serde_json::{Value, json};
+use support::fault::Faults;
+use support::site::{Server, Site, control_plane};
+use support::{examples, is, why};
+
+/// Namespaces at work at once; each changes its share of the fields, one after the other.
+const AT_ONCE: usize = 6;
+
+#[test]
+fn every_field_converges_or_is_refused_by_name() {
+    if skip("every_field_converges_or_is_refused_by_name", missing_for_control_plane()) {
+        return;
+    }
+    let plane = control_plane();
+    let fields = fields();
+    assert!(fields.len() > 100, "{} fields", fields.len());
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let api = Server::new(&plane).await.unwrap();
+        let shares = fields.chunks(fields.len().div_ceil(AT_ONCE)).enumerate();
+        let done = future::try_join_all(shares.map(async |(n, share)| change(&api, n, share).await));
+        let told: Vec<String> = done.await.unwrap().concat();
+        println!(
+            "{} fields: {} valid values converged",
+            fields.len(),
+            told.iter().filter(|t| *t == "converged").count()
+        );
+        println!("{} were refused by a condition", told.iter().filter(|t| *t == "condition").count());
+        println!("{} were refused by the API server", told.iter().filter(|t| *t == "server").count());
+        twice(&api).await.unwrap();
+    });
+}
+
+/// A field's place, and its schema.
+#[derive(Clone, Debug)]
+struct Field {
+    path: Vec<String>,
+    schema: Value,
+}
+
+impl Field {
+    fn pointer(&self) -> String {
+        format!("/{}", self.path.join("/"))
+    }
+
+    fn last(&self) -> &str {
+        self.path.iter().rev().find(|p| p.parse::<usize>().is_err()).expect("a name")
+    }
+}
+
+/// A spec with every field given.
+fn full_spec() -> Value {
+    serde_json::from_str(include_str!("../../plan/tests/support/build.json")).expect("JSON")
+}
+
+/// The fields that a full spec has, each kind of stage's common fields once.
+fn fields() -> Vec<Field> {
+    fn collect(schema: &Value, path: &mut Vec<String>, found: &mut Vec<Field>) {
+        if let Some(fields) = schema["properties"].as_object() {
+            for (name, field) in fields {
+                path.push(name.clone());
+                collect(field, path, found);
+                path.pop();
+            }
+        } else if schema.pointer("/items/properties").is_some() {
+            path.push("0".to_owned());
+            collect(&schema["items"], path, found);
+            path.pop();
+        } else {
+            found.push(Field { path: path.clone(), schema: schema.clone() });
+        }
+    }
+    let mut found = Vec::new();
+    collect(Kind::Build.spec_schema(), &mut Vec::new(), &mut found);
+    let spec = full_spec();
+    found.retain(|f| spec.pointer(&f.pointer()).is_some());
+    // `stages/<any>/retry` and its like.
+    let common = |f: &Field| {
+        let name = f.path.get(2..).map(|p| p.join("/")).unwrap_or_default();
+        let own = ["parallelism", "resources", "retry", "maxRejectedShare", "engine", "gpu"];
+        (f.path[0] == "stages" && own.iter().any(|o| name.starts_with(o))).then_some(name)
+    };
+    let count = |f: &Field| found.iter().filter(|g| common(g) == common(f)).count();
+    let mut seen = BTreeSet::new();
+    let mut kept = Vec::new();
+    for (n, field) in found.iter().enumerate() {
+        match common(field) {
+            None => kept.push(field.clone()),
+            // The first of them, the third …: another stage for each field.
+            Some(name) if n % count(field).min(3) == 0 && seen.insert(name.clone()) => kept.push(field.clone()),
+            Some(_) => {}
+        }
+    }
+    kept
+}
+
+/// Another value that the schema allows.
+fn another(field: &Field, now: &Value) -> Value {
+    let schema = &field.schema;
+    if let Some(values) = schema["enum"].as_array() {
+        return values.iter().find(|v| *v != now).cloned().unwrap_or_else(|| now.clone());
+    }
+    match schema["type"].as_str() {
+        Some("boolean") => json!(!now.as_bool().unwrap_or_default()),
+        Some("integer") => {
+            let (n, most) = (now.as_i64().unwrap_or_default(), schema["maximum"].as_i64().unwrap_or(i64::MAX));
+            json!(if n < most { n + 1 } else { n - 1 })
+        }
+        Some("number") => {
+            let (low, high) = (schema["minimum"].as_f64().unwrap_or(0.0), schema["maximum"].as_f64().unwrap_or(100.0));
+            let n = now.as_f64().unwrap_or_default();
+            json!(if (n - (low + high) / 2.0).abs() > 1e-9 { (n + (low + high) / 2.0) / 2.0 } else { (n + high) / 2.0 })
+        }
+        Some("array") => json!([]),
+        Some("object") => json!({ "memory": "3Gi" }),
+        Some("string") => {
+            let text = now.as_str().unwrap_or_default();
+            // Hashes stay hashes, URIs stay URIs.
+            match text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+                true => json!("e".repeat(64)),
+                false => json!(format!("{text}2")),
+            }
+        }
+        _ => json!("7Gi"),
+    }
+}
+
+/// A value that cannot be right: of another type, or out of range.
+fn wrong(field: &Field) -> Value {
+    match field.schema["type"].as_str() {
+        Some("integer" | "number") => match field.schema["minimum"].as_f64() {
+            Some(least) => json!(least - 1.0),
+            None => json!("many"),
+        },
+        Some("boolean") => json!("perhaps"),
+        Some("string") if field.schema["enum"].is_array() => json!("no-such-value"),
+        Some("string") => json!(7),
+        Some(_) => json!("none of these"),
+        None => json!("-1Gi"),
+    }
+}
+
+/// What became of a change.
+async fn settle(site: &Site, name: &str, spec: &Value, field: &Field) -> Result<String> {
+    let api = site.world.api(Kind::Build);
+    if let Ok(read) = serde_json::from_value::<BuildSpec>(spec.clone()) {
+        site.world.has(&read, &[]);
+    }
+    // The whole spec is replaced: what a merge leaves in place would hide what is missing.
+    let mut object: DynamicObject = api.get(name).await?;
+    object.data["spec"] = spec.clone();
+    let generation = match api.replace(name, &Default::default(), &object).await {
+        Ok(changed) => changed.metadata.generation,
+        Err(kube::Error::Api(refusal)) if refusal.code == 409 => {
+            return Box::pin(settle(site, name, spec, field)).await;
+        }
+        Err(kube::Error::Api(refusal)) => {
+            ensure!(refusal.message.contains(field.last()), "refused without its name: {}", refusal.message);
+            return Ok("server".to_owned());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let suspended = spec["suspend"] == true;
+    site.until(|| async {
+        let status = &api.get(name).await?.data["status"];
+        let settled = is(status, "Ready") || is(status, "Stalled") || (suspended && is(status, "Suspended"));
+        Ok(status["observedGeneration"].as_i64() == generation && settled)
+    })
+    .await?;
+    let status = &api.get(name).await?.data["status"];
+    if !is(status, "Stalled") {
+        return Ok("converged".to_owned());
+    }
+    let said = why(status, "Stalled");
+    ensure!(said.contains(field.last()), "the condition does not name the field: {said}");
+    Ok("condition".to_owned())
+}
+
+async fn change(api: &Server, n: usize, fields: &[Field]) -> Result<Vec<String>> {
+    let (mut build, release) = examples(&format!("fields-{n}"));
+    let full = full_spec();
+    build.spec = serde_json::from_value(full.clone()).context("the full spec")?;
+    let problems = realsyn_crds::validate(&build);
+    ensure!(problems.is_empty(), "the full spec: {problems:?}");
+    let name = build.metadata.name.clone();
+    let site = Site::open(api, (build, release), &[], Faults::new(None, None)).await?;
+    let mut told = Vec::new();
+    for field in fields {
+        let at = field.pointer();
+        let with = |value: Value| {
+            let mut spec = full.clone();
+            *spec.pointer_mut(&at).expect("a field of the full spec") = value;
+            spec
+        };
+        let now = full.pointer(&at).expect("a field of the full spec");
+        let valid = settle(&site, &name, &with(another(field, now)), field).await;
+        told.push(valid.with_context(|| format!("{at}: another value, {}", another(field, now)))?);
+        let refused = settle(&site, &name, &with(wrong(field)), field).await;
+        let refused = refused.with_context(|| format!("{at}: {}", wrong(field)))?;
+        ensure!(refused != "converged", "{at} may be {}", wrong(field));
+        told.push(refused);
+        let back = settle(&site, &name, &full, field).await.with_context(|| format!("{at}: back"))?;
+        ensure!(back == "converged", "{at}: the old value is no longer right");
+    }
+    Ok(told)
+}
+
+/// Applying the same file a second time changes nothing.
+async fn twice(api: &Server) -> Result<()> {
+    let (build, release) = examples("twice");
+    let file = json!({ "apiVersion": "realsyn.dev/v1alpha1", "kind": "RealSynBuild", "metadata": { "name": "obelics" },
+                       "spec": build.spec });
+    let site = Site::open(api, (build, release), &[], Faults::new(None, None)).await?;
+    site.end().await?;
+    let (api, how) = (site.world.api(Kind::Build), PatchParams::apply("a person").force());
+    let first = api.patch("obelics", &how, &Patch::Apply(&file)).await?;
+    let second = api.patch("obelics", &how, &Patch::Apply(&file)).await?;
+    ensure!(first.metadata.resource_version == second.metadata.resource_version, "the second apply changed something");
+    ensure!(first.metadata.generation == second.metadata.generation, "the second apply is a new generation");
+    Ok(())
+}
