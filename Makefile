@@ -9,7 +9,7 @@ KUBERNETES := $(CACHE)/kubernetes
 OUT := $(CACHE)/demo
 REALSYN := target/debug/realsyn
 
-.PHONY: test demo lint build models corpus python tools soak e2e kubernetes images charts bench-quality bench-pipeline clean-demo
+.PHONY: test demo lint build models corpus python tools soak soak-faults e2e kubernetes images charts bench-quality bench-pipeline clean-demo
 
 # Everything is built with one selection of packages, so that features are resolved once and nothing is built twice.
 build: tools
@@ -34,7 +34,12 @@ soak: models build
 # The operator on a real Kubernetes node, as root on Debian. The binaries are built once, in 10 to 15 minutes.
 e2e: models build kubernetes
 	REALSYN_MODELS=$(abspath $(MODELS)) REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) REALSYN_REQUIRE_CLUSTER=1 \
-	    cargo test --workspace --test operator --test control_plane --test node --test images -- --nocapture
+	    cargo test --workspace --test operator --test control_plane --test faults --test fields --test node --test images -- --nocapture
+
+# Every write of the controller gone wrong in every way, on a real API server: about an hour.
+soak-faults: build kubernetes
+	REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) REALSYN_REQUIRE_CLUSTER=1 REALSYN_FAULTS=all \
+	    cargo test --workspace --test faults -- --nocapture
 
 kubernetes:
 	e2e/cluster/install-packages.sh

@@ -1,7 +1,7 @@
 //! Everything that can go wrong at every write of a build and a release: in the end it is as if nothing had.
 //!
 //! A reference run counts the writes of the controller. Then each of them goes wrong in each way, in a namespace of its
-//! own, and what is left must be what the reference left. `REALSYN_FAULTS=all` tries every write, else every seventh,
+//! own, and what is left must be what the reference left. `REALSYN_FAULTS=all` tries every write, else every 19th,
 //! shifted from one kind of fault to the next.
 
 mod support;
@@ -35,7 +35,7 @@ fn whatever_goes_wrong_at_a_write_the_end_is_the_same() {
         let (reference, log) = one(&api, "reference", None).await.unwrap();
         println!("{} writes in the reference run", log.len());
         let all = std::env::var("REALSYN_FAULTS").is_ok_and(|v| v == "all");
-        let step = if all { 1 } else { 7 };
+        let step = if all { 1 } else { 19 };
         let points = Fault::ALL
             .iter()
             .enumerate()
@@ -112,8 +112,6 @@ async fn one(api: &Server, namespace: &str, fault: Option<(usize, Fault)>) -> Re
             for (kind, name) in [(Kind::Build, "obelics"), (Kind::Release, "obelics-balanced")] {
                 site.world.api(kind).patch(name, &PatchParams::default(), &annotate).await?;
             }
-            let before = site.faults.log.lock().unwrap().len();
-            site.until(|| async { Ok(site.faults.log.lock().unwrap().len() >= before) }).await?;
             end = Some(site.end().await?);
         }
     }

@@ -9,7 +9,9 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
 use futures::future;
-use kube::api::{DynamicObject, Patch, PatchParams};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::Api;
+use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use realsyn_cluster::{missing_for_control_plane, skip};
 use realsyn_controller::kinds::Kind;
 use realsyn_crds::BuildSpec;
@@ -62,9 +64,34 @@ impl Field {
     }
 }
 
-/// A spec with every field given.
-fn full_spec() -> Value {
-    serde_json::from_str(include_str!("../../plan/tests/support/build.json")).expect("JSON")
+/// Two specs that between them have every field given: some exclude each other.
+fn full_specs() -> [Value; 2] {
+    let full: Value = serde_json::from_str(include_str!("../../plan/tests/support/build.json")).expect("JSON");
+    let without = |paths: &[&str]| {
+        let mut spec = full.clone();
+        for path in paths {
+            let (parent, name) = path.rsplit_once('/').expect("a path");
+            spec.pointer_mut(parent).and_then(Value::as_object_mut).expect("an object").remove(name).expect(path);
+        }
+        spec["suspend"] = json!(false);
+        spec
+    };
+    let one = without(&[
+        "/storage/credentials/serviceAccountName",
+        "/preview/shards",
+        "/stages/sentenceCluster/clusters",
+        "/stages/imageCluster/clusters",
+        "/stages/generate/endpoint",
+        "/stages/generate/model",
+    ]);
+    let mut other = without(&[
+        "/storage/credentials/secretName",
+        "/preview/share",
+        "/stages/sentenceCluster/rowsPerCluster",
+        "/stages/imageCluster/rowsPerCluster",
+    ]);
+    other["stages"]["generate"]["engine"] = json!("openai");
+    [one, other]
 }
 
 /// The fields that a full spec has, each kind of stage's common fields once.
@@ -86,8 +113,11 @@ fn fields() -> Vec<Field> {
     }
     let mut found = Vec::new();
     collect(Kind::Build.spec_schema(), &mut Vec::new(), &mut found);
-    let spec = full_spec();
-    found.retain(|f| spec.pointer(&f.pointer()).is_some());
+    let specs = full_specs();
+    for field in &found {
+        let is_given = specs.iter().any(|spec| spec.pointer(&field.pointer()).is_some());
+        assert!(is_given, "no spec gives {}", field.pointer());
+    }
     // `stages/<any>/retry` and its like.
     let common = |f: &Field| {
         let name = f.path.get(2..).map(|p| p.join("/")).unwrap_or_default();
@@ -192,15 +222,24 @@ async fn settle(site: &Site, name: &str, spec: &Value, field: &Field) -> Result<
 
 async fn change(api: &Server, n: usize, fields: &[Field]) -> Result<Vec<String>> {
     let (mut build, release) = examples(&format!("fields-{n}"));
-    let full = full_spec();
-    build.spec = serde_json::from_value(full.clone()).context("the full spec")?;
-    let problems = realsyn_crds::validate(&build);
-    ensure!(problems.is_empty(), "the full spec: {problems:?}");
+    let specs = full_specs();
+    for spec in &specs {
+        build.spec = serde_json::from_value(spec.clone()).context("the full spec")?;
+        let problems = realsyn_crds::validate(&build);
+        ensure!(problems.is_empty(), "the full spec: {problems:?}");
+    }
     let name = build.metadata.name.clone();
     let site = Site::open(api, (build, release), &[], Faults::new(None, None)).await?;
+    // A pod whose account is not there is never made.
+    let accounts: Api<ServiceAccount> = Api::namespaced(api.client.clone(), &site.world.namespace);
+    for account in ["reader", "reader2"] {
+        let object = serde_json::from_value(json!({ "metadata": { "name": account } }))?;
+        accounts.create(&PostParams::default(), &object).await?;
+    }
     let mut told = Vec::new();
     for field in fields {
         let at = field.pointer();
+        let full = specs.iter().find(|spec| spec.pointer(&at).is_some()).expect("one of them gives it");
         let with = |value: Value| {
             let mut spec = full.clone();
             *spec.pointer_mut(&at).expect("a field of the full spec") = value;
@@ -213,7 +252,7 @@ async fn change(api: &Server, n: usize, fields: &[Field]) -> Result<Vec<String>>
         let refused = refused.with_context(|| format!("{at}: {}", wrong(field)))?;
         ensure!(refused != "converged", "{at} may be {}", wrong(field));
         told.push(refused);
-        let back = settle(&site, &name, &full, field).await.with_context(|| format!("{at}: back"))?;
+        let back = settle(&site, &name, full, field).await.with_context(|| format!("{at}: back"))?;
         ensure!(back == "converged", "{at}: the old value is no longer right");
     }
     Ok(told)

@@ -1,4 +1,4 @@
-//! Kubelet and workers, played by the test: pods of our Jobs end as the script says.
+//! Kubelet, queue and workers, played by the test: pods of our Jobs end as the script says.
 
 // Each test uses its part of it.
 #![allow(dead_code)]
@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
@@ -86,9 +87,26 @@ impl World {
     /// Plays until the future ends.
     pub async fn play(&self) -> Result<()> {
         loop {
+            self.admit().await?;
             self.look().await?;
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// Kueue, where a build names a queue: everything is admitted.
+    async fn admit(&self) -> Result<()> {
+        let api: Api<Job> = Api::namespaced(self.client.clone(), &self.namespace);
+        let queued = ListParams::default().labels("kueue.x-k8s.io/queue-name");
+        for job in api.list(&queued).await?.items {
+            if job.spec.as_ref().is_some_and(|s| s.suspend == Some(true)) {
+                let patch = Patch::Merge(json!({ "spec": { "suspend": false } }));
+                match api.patch(&job.name_any(), &PatchParams::default(), &patch).await {
+                    Err(kube::Error::Api(e)) if e.code == 404 => {}
+                    done => _ = done?,
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn look(&self) -> Result<()> {
