@@ -27,6 +27,10 @@ pub struct Options {
     pub max_pods: u32,
     /// Objects that are reconciled at once.
     pub concurrency: u16,
+    /// Whether nodes and their GPUs are watched.
+    pub gpus: bool,
+    /// Whether nodes in quarantine are tainted.
+    pub taint_nodes: bool,
 }
 
 /// What every reconcile shares.

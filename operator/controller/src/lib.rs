@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod context;
+pub mod gpu;
 pub mod health;
 pub mod kinds;
 pub mod lease;

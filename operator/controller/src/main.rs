@@ -38,6 +38,12 @@ struct Flags {
     /// Run without a Lease, as the only process.
     #[arg(long)]
     no_lease: bool,
+    /// Watch nodes and their GPUs: say where stages fit, and keep devices in quarantine free of work.
+    #[arg(long, conflicts_with = "namespace")]
+    gpus: bool,
+    /// Leave nodes in quarantine without a taint.
+    #[arg(long, requires = "gpus")]
+    no_taints: bool,
     /// How logs are written. `RUST_LOG` says which.
     #[arg(long, value_enum, default_value_t = LogFormat::Json)]
     log_format: LogFormat,
@@ -76,6 +82,8 @@ async fn main() -> Result<()> {
         namespace: flags.namespace,
         max_pods: flags.max_pods,
         concurrency: flags.concurrency.max(1),
+        gpus: flags.gpus,
+        taint_nodes: !flags.no_taints,
     };
 
     let (tell, stop) = tokio::sync::watch::channel(false);

@@ -23,6 +23,10 @@ pub const TEMPLATE: &str = "realsyn.dev/template";
 pub const PARALLELISM: &str = "realsyn.dev/parallelism";
 /// Annotation on a build or release: any new value tries again at once.
 pub const RETRY: &str = "realsyn.dev/retry";
+/// Label: on pods that hold GPUs.
+pub const GPU: &str = "realsyn.dev/gpu";
+/// Taint of nodes with a device in quarantine.
+pub const QUARANTINE: &str = "realsyn.dev/gpu-quarantine";
 /// Label of every object that the controller makes, and what it watches by.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Its value.

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use futures::channel::mpsc::{UnboundedSender, unbounded};
 use futures::{FutureExt, StreamExt, TryFutureExt};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::core::v1::{Event, Node, Pod};
 use kube::api::{DynamicObject, ListParams};
 use kube::runtime::controller::{Action, Config, applier};
 use kube::runtime::events::{Recorder, Reporter};
@@ -20,6 +20,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::context::{Context, Options};
+use crate::gpu::guard::Guard;
+use crate::gpu::nodes::{GpuNode, Nodes, strip_node};
 use crate::health::Health;
 use crate::kinds::{Kind, KindExt};
 use crate::lease::Contender;
@@ -62,6 +64,8 @@ pub async fn run(client: Client, options: Options, process: Process, stop: watch
 
     let (leads, leader) = watch::channel(process.lease.is_none());
     let caches = Caches::new();
+    let gpu_nodes = NodeCaches::default();
+    let nodes = Arc::new(gpu_nodes.readers());
     let instance = process.lease.as_ref().map(|(_, identity)| identity.clone());
     let context = Arc::new(Context {
         client: client.clone(),
@@ -80,6 +84,11 @@ pub async fn run(client: Client, options: Options, process: Process, stop: watch
     let (release_queue, releases) = unbounded();
     let queues = Queues { builds: build_queue, releases: release_queue, context: context.clone() };
     caches.follow(&mut tasks, &client, &options, &queues, &health, &metrics);
+    if options.gpus {
+        let (tell, told) = unbounded();
+        gpu_nodes.follow(&mut tasks, &client, tell, &health, &metrics);
+        tasks.spawn(Guard::new(context.clone(), nodes.clone()).run(told));
+    }
 
     let appliers = [(Kind::Build, builds), (Kind::Release, releases)].map(|(kind, queue)| {
         let mut stopping = stop.clone();
@@ -246,6 +255,47 @@ impl Caches {
             }
         };
         tasks.spawn(follow(watched("events"), scoped(client, options), warnings, self.events, as_it_is, tell));
+    }
+}
+
+/// The caches of nodes before they are filled.
+#[derive(Default)]
+struct NodeCaches {
+    nodes: Writer<Node>,
+    gpu_nodes: Writer<GpuNode>,
+}
+
+impl NodeCaches {
+    fn readers(&self) -> Nodes {
+        Nodes { nodes: self.nodes.as_reader(), gpu_nodes: self.gpu_nodes.as_reader() }
+    }
+
+    /// Tells of each node that changes, by its name.
+    fn follow(
+        self,
+        tasks: &mut JoinSet<()>,
+        client: &Client,
+        tell: UnboundedSender<String>,
+        health: &Arc<Health>,
+        metrics: &Arc<Metrics>,
+    ) {
+        let watched = |name| {
+            health.expect(name);
+            Watched { name, health: health.clone(), metrics: metrics.clone() }
+        };
+        fn names<K: ResourceExt>(tell: UnboundedSender<String>) -> impl FnMut(News<'_, K>) {
+            move |news| {
+                if let News::Of(object) = news {
+                    // It is closed only while the process ends.
+                    _ = tell.unbounded_send(object.name_any());
+                }
+            }
+        }
+        let all = watcher::Config::default;
+        let api: Api<Node> = Api::all(client.clone());
+        tasks.spawn(follow(watched("nodes"), api, all(), self.nodes, strip_node, names(tell.clone())));
+        let api: Api<GpuNode> = Api::all(client.clone());
+        tasks.spawn(follow(watched("gpunodes"), api, all(), self.gpu_nodes, as_it_is, names(tell)));
     }
 }
 

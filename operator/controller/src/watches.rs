@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Resource, ResourceExt};
@@ -95,9 +95,10 @@ pub fn strip_job(job: &mut Job) {
     }
 }
 
-/// A pod without its spec: phase, conditions and container states are all that is looked at.
+/// A pod without its spec: its node, phase, conditions and container states are all that is looked at.
 pub fn strip_pod(pod: &mut Pod) {
-    pod.spec = None;
+    let node_name = pod.spec.take().and_then(|spec| spec.node_name);
+    pod.spec = Some(PodSpec { node_name, ..PodSpec::default() });
     if let Some(status) = &mut pod.status {
         status.init_container_statuses = None;
         status.pod_ips = None;

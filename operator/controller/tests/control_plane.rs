@@ -52,6 +52,8 @@ impl Site {
             namespace: Some(namespace.to_owned()),
             max_pods: 100,
             concurrency: 4,
+            gpus: false,
+            taint_nodes: false,
         };
         let (stop, told) = watch::channel(false);
         let process = Process { listener, lease: Some((namespace.to_owned(), "test".to_owned())) };

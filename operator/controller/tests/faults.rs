@@ -16,7 +16,7 @@ use realsyn_controller::kinds::Kind;
 use realsyn_crds::Stage;
 use serde_json::{Value, json};
 use support::fault::{Fault, Faults};
-use support::site::{Server, Site, control_plane};
+use support::site::{Server, Site, control_plane, options};
 use support::{examples, is};
 
 /// A short way through the graph.
@@ -103,7 +103,7 @@ async fn one(api: &Server, namespace: &str, fault: Option<(usize, Fault)>) -> Re
         if fault != Some(Fault::Paused) {
             site.controllers.remove(0).abort();
         }
-        site.controllers.push(api.controller(namespace, &Faults::new(None, None)).await?);
+        site.controllers.push(api.controller(options(Some(namespace)), &Faults::new(None, None)).await?);
         end = Some(site.end().await?);
         if fault == Some(Fault::Paused) {
             // The old leader wakes up with what it was about to write, and goes on beside the new one.

@@ -34,6 +34,18 @@ pub fn control_plane() -> ControlPlane {
     plane
 }
 
+/// The flags of a controller of one namespace, or of all.
+pub fn options(namespace: Option<&str>) -> Options {
+    Options {
+        worker_image: "registry.example.org/realsyn/worker:1".to_owned(),
+        namespace: namespace.map(str::to_owned),
+        max_pods: 100,
+        concurrency: 4,
+        gpus: false,
+        taint_nodes: false,
+    }
+}
+
 /// Where it answers.
 pub struct Server {
     config: Config,
@@ -47,15 +59,9 @@ impl Server {
         Ok(Self { client: Client::try_from(config.clone())?, config })
     }
 
-    /// A controller of one namespace, whose requests go through `faults`.
-    pub async fn controller(&self, namespace: &str, faults: &Arc<Faults>) -> Result<JoinHandle<Result<()>>> {
+    /// A controller whose requests go through `faults`.
+    pub async fn controller(&self, options: Options, faults: &Arc<Faults>) -> Result<JoinHandle<Result<()>>> {
         let client = ClientBuilder::try_from(self.config.clone())?.with_layer(&Through(faults.clone())).build();
-        let options = Options {
-            worker_image: "registry.example.org/realsyn/worker:1".to_owned(),
-            namespace: Some(namespace.to_owned()),
-            max_pods: 100,
-            concurrency: 4,
-        };
         let process = Process { listener: TcpListener::bind("127.0.0.1:0").await?, lease: None };
         // Its end is that of the task: nobody tells it to stop.
         let (keep, told) = tokio::sync::watch::channel(false);
@@ -98,7 +104,7 @@ impl Site {
         let world = World::new(api.client.clone(), namespace, &build, &release, to_run);
         let playing = world.clone();
         let kubelet = tokio::spawn(async move { playing.play().await });
-        let controllers = vec![api.controller(namespace, &faults).await?];
+        let controllers = vec![api.controller(options(Some(namespace)), &faults).await?];
         for (kind, object) in [(Kind::Build, json!(build)), (Kind::Release, json!(release))] {
             let object: DynamicObject = serde_json::from_value(object)?;
             world.api(kind).create(&PostParams::default(), &object).await?;

@@ -1,0 +1,189 @@
+//! Quarantine, carried out: the entry in the `GpuNode`, the taint on the node, the eviction of our pods. Each is brought
+//! to what it should be, whatever an earlier try left.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::channel::mpsc::UnboundedReceiver;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, Pod, Taint};
+use kube::api::{EvictParams, Patch, PatchParams};
+use kube::runtime::events::{Event, EventType};
+use kube::{Api, Resource, ResourceExt};
+use realsyn_crds::Quarantine;
+use serde_json::json;
+
+use super::nodes::{GpuNode, Nodes};
+use super::quarantine::{CONTROLLER, Failures, changes, wanted};
+use crate::context::Context;
+use crate::names;
+
+/// Nodes are looked at again so often even if nothing changes: suspicions end by the clock.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// Looks after quarantine.
+pub struct Guard {
+    context: Arc<Context>,
+    nodes: Arc<Nodes>,
+    failures: Mutex<Failures>,
+}
+
+impl Guard {
+    /// A guard over these nodes.
+    pub fn new(context: Arc<Context>, nodes: Arc<Nodes>) -> Self {
+        Self { context, nodes, failures: Mutex::default() }
+    }
+
+    /// Looks at nodes as their names come in, and at all of them every minute, for ever.
+    pub async fn run(self, mut names: UnboundedReceiver<String>) {
+        loop {
+            let mut due: HashSet<String> = HashSet::new();
+            let next = tokio::time::timeout(AGAIN, names.next()).await;
+            match next {
+                Ok(Some(name)) => _ = due.insert(name),
+                Ok(None) => return,
+                Err(_) => due.extend(self.nodes.gpu_nodes.state().iter().map(|n| n.name_any())),
+            }
+            while let Ok(name) = names.try_recv() {
+                due.insert(name);
+            }
+            if !self.context.leads() {
+                continue;
+            }
+            let suspected = self.suspected();
+            for name in due {
+                if let Err(error) = self.look(&name, &suspected).await {
+                    // Whoever wrote first is seen by the watch; everything else is tried again within a minute.
+                    tracing::warn!(node = name, %error, "the quarantine of a node cannot be brought up to date yet");
+                }
+            }
+        }
+    }
+
+    /// Devices on which tasks of ours fail.
+    fn suspected(&self) -> BTreeMap<String, Timestamp> {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Timestamp::now();
+        for pod in self.context.pods.state() {
+            for (message, at) in last_words(&pod) {
+                let index = pod.annotations().get("batch.kubernetes.io/job-completion-index");
+                let job = pod.owner_references().first().map(|o| o.uid.as_str()).unwrap_or_default();
+                failures.add(&format!("{job}/{}", index.map_or("", String::as_str)), &message, at);
+            }
+        }
+        failures.suspected(now)
+    }
+
+    async fn look(&self, name: &str, suspected: &BTreeMap<String, Timestamp>) -> Result<(), kube::Error> {
+        let found = self.nodes.gpu_nodes.find(|n| n.name_any() == name);
+        let mut entries = Vec::new();
+        if let Some(gpu_node) = found {
+            entries = wanted(&gpu_node.spec.quarantine, &gpu_node.status, suspected);
+            if entries != gpu_node.spec.quarantine {
+                self.write(&gpu_node, &entries).await?;
+            }
+        }
+        if self.context.options.taint_nodes {
+            self.taint(name, !entries.is_empty()).await?;
+        }
+        if !entries.is_empty() {
+            self.evict(name, &entries).await?;
+        }
+        Ok(())
+    }
+
+    async fn write(&self, gpu_node: &GpuNode, entries: &[Quarantine]) -> Result<(), kube::Error> {
+        let api: Api<GpuNode> = Api::all(self.context.client.clone());
+        // The resource version is the fence: a person's entry that we have not seen yet is not written over.
+        let version = gpu_node.resource_version();
+        let patch = json!({ "metadata": { "resourceVersion": version }, "spec": { "quarantine": entries } });
+        match api.patch(&gpu_node.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await {
+            Err(kube::Error::Api(refusal)) if refusal.code == 409 || refusal.code == 404 => return Ok(()),
+            done => _ = done?,
+        }
+        let (begun, ended) = changes(&gpu_node.spec.quarantine, entries);
+        for (entries, type_, reason) in
+            [(begun, EventType::Warning, "Quarantined"), (ended, EventType::Normal, "Released")]
+        {
+            for entry in entries.iter().filter(|e| e.by == CONTROLLER) {
+                let device = entry.device.as_deref().unwrap_or("the node");
+                tracing::warn!(node = gpu_node.name_any(), device, why = entry.reason, "{reason}");
+                let event = Event {
+                    type_,
+                    reason: reason.to_owned(),
+                    action: format!("{reason}/{device}"),
+                    note: Some(format!("{device}: {}: {}", entry.reason, entry.message)),
+                    secondary: None,
+                };
+                if let Err(error) = self.context.recorder.publish(&event, &gpu_node.object_ref(&())).await {
+                    tracing::debug!(%error, "an Event was not taken");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the node the taint, or takes it away.
+    async fn taint(&self, name: &str, wanted: bool) -> Result<(), kube::Error> {
+        let Some(node) = self.nodes.nodes.find(|n| n.name_any() == name) else { return Ok(()) };
+        let is_ours = |t: &Taint| t.key == names::QUARANTINE;
+        let mut taints = node.spec.as_ref().and_then(|s| s.taints.clone()).unwrap_or_default();
+        if taints.iter().any(is_ours) == wanted {
+            return Ok(());
+        }
+        if wanted {
+            let (key, effect) = (names::QUARANTINE.to_owned(), "NoSchedule".to_owned());
+            taints.push(Taint { key, effect, ..Taint::default() });
+        } else {
+            taints.retain(|t| !is_ours(t));
+        }
+        // Taints are a list without keys, so they are replaced as a whole, unless somebody else was faster.
+        let version = node.resource_version();
+        let patch = json!({ "metadata": { "resourceVersion": version }, "spec": { "taints": taints } });
+        let api: Api<Node> = Api::all(self.context.client.clone());
+        match api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await {
+            Err(kube::Error::Api(refusal)) if refusal.code == 409 || refusal.code == 404 => Ok(()),
+            done => done.map(drop),
+        }
+    }
+
+    /// Evicts our pods that hold GPUs of the node: an eviction, unlike a failure, spends no retry.
+    async fn evict(&self, name: &str, entries: &[Quarantine]) -> Result<(), kube::Error> {
+        let on_it = |pod: &Pod| {
+            let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
+            pod.spec.as_ref().and_then(|s| s.node_name.as_deref()) == Some(name)
+                && pod.labels().contains_key(names::GPU)
+                && pod.metadata.deletion_timestamp.is_none()
+                && !matches!(phase, Some("Succeeded" | "Failed"))
+        };
+        for pod in self.context.pods.state_filter(on_it) {
+            let namespace = pod.namespace().unwrap_or_default();
+            let api: Api<Pod> = Api::namespaced(self.context.client.clone(), &namespace);
+            match api.evict(&pod.name_any(), &EvictParams::default()).await {
+                // 429: a disruption budget says not now.
+                Err(kube::Error::Api(refusal)) if matches!(refusal.code, 404 | 409 | 429) => {}
+                done => {
+                    done?;
+                    let why = entries.first().map(|e| e.reason.as_str()).unwrap_or_default();
+                    tracing::warn!(
+                        namespace,
+                        pod = pod.name_any(),
+                        node = name,
+                        why,
+                        "evicted from a node in quarantine"
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What failed containers of a pod said, and when.
+fn last_words(pod: &Pod) -> Vec<(String, Timestamp)> {
+    let states = pod.status.as_ref().and_then(|s| s.container_statuses.clone()).unwrap_or_default();
+    let ended = states.into_iter().filter_map(|c| c.state?.terminated).filter(|t| t.exit_code != 0);
+    ended.filter_map(|t| Some((t.message?, t.finished_at?.0))).collect()
+}

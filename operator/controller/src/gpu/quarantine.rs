@@ -1,0 +1,147 @@
+//! Which devices get no work, and why. Pure.
+//!
+//! The agent judges a device by what NVML says; the controller adds what only it can see: tasks that fail again and again
+//! on one device. Its own entries come and go with the reasons; what a person wrote stays until a person takes it back.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use realsyn_crds::{GpuNodeStatus, Quarantine};
+
+/// Who writes the entries that are taken back by themselves.
+pub const CONTROLLER: &str = "controller";
+/// Different tasks that fail on one device before it is suspected.
+const FAILURES: usize = 3;
+/// The time within which they fail, and for which a suspicion lasts.
+const WINDOW: SignedDuration = SignedDuration::from_hours(1);
+
+/// The quarantine that a node should have: what others wrote, then one entry per device that its agent or the failures of
+/// tasks speak against.
+pub fn wanted(
+    before: &[Quarantine],
+    status: &GpuNodeStatus,
+    suspected: &BTreeMap<String, Timestamp>,
+) -> Vec<Quarantine> {
+    let mut entries: Vec<Quarantine> = before.iter().filter(|e| e.by != CONTROLLER).cloned().collect();
+    for device in &status.devices {
+        let entry = |reason: &str, message: String, since: Option<String>| Quarantine {
+            device: Some(device.uuid.clone()),
+            reason: reason.to_owned(),
+            message,
+            since,
+            by: CONTROLLER.to_owned(),
+        };
+        if !device.healthy {
+            let reason = device.reason.as_deref().unwrap_or("Unhealthy");
+            entries.push(entry(reason, device.message.clone().unwrap_or_default(), device.since.clone()));
+        } else if let Some(since) = suspected.get(&device.uuid) {
+            let message = format!("{FAILURES} different tasks failed on it within an hour, without an XID");
+            entries.push(entry("RepeatedFailures", message, Some(since.to_string())));
+        }
+    }
+    entries
+}
+
+/// What was seen to fail on each device.
+#[derive(Debug, Default)]
+pub struct Failures {
+    /// By device: the tasks, and when each was last seen to fail.
+    seen: BTreeMap<String, BTreeMap<String, Timestamp>>,
+}
+
+impl Failures {
+    /// A task failed on the device that its message names, if it names one.
+    pub fn add(&mut self, task: &str, message: &str, at: Timestamp) {
+        if let Some(device) = device_in(message) {
+            self.seen.entry(device.to_owned()).or_default().entry(task.to_owned()).or_insert(at);
+        }
+    }
+
+    /// The devices that are suspected, and since when. What is older than an hour counts no more.
+    pub fn suspected(&mut self, now: Timestamp) -> BTreeMap<String, Timestamp> {
+        for tasks in self.seen.values_mut() {
+            tasks.retain(|_, at| now.duration_since(*at) < WINDOW);
+        }
+        self.seen.retain(|_, tasks| !tasks.is_empty());
+        let suspected = self.seen.iter().filter(|(_, tasks)| tasks.len() >= FAILURES);
+        suspected.filter_map(|(device, tasks)| Some((device.clone(), *tasks.values().max()?))).collect()
+    }
+}
+
+/// The device that a worker's last words name: `GPU-` and a UUID, as NVML writes it.
+fn device_in(message: &str) -> Option<&str> {
+    const LENGTH: usize = "GPU-00000000-0000-0000-0000-000000000000".len();
+    let is_uuid = |text: &&str| text.bytes().skip(4).all(|b| b.is_ascii_hexdigit() || b == b'-');
+    message.match_indices("GPU-").find_map(|(at, _)| message.get(at..at + LENGTH).filter(is_uuid))
+}
+
+/// The devices whose entry appeared or went between two quarantines, for those who are told of it.
+pub fn changes(before: &[Quarantine], after: &[Quarantine]) -> (Vec<Quarantine>, Vec<Quarantine>) {
+    let key = |e: &Quarantine| (e.device.clone(), e.reason.clone(), e.by.clone());
+    let (old, new): (BTreeSet<_>, BTreeSet<_>) = (before.iter().map(key).collect(), after.iter().map(key).collect());
+    let begun = after.iter().filter(|e| !old.contains(&key(e))).cloned().collect();
+    let ended = before.iter().filter(|e| !new.contains(&key(e))).cloned().collect();
+    (begun, ended)
+}
+
+#[cfg(test)]
+mod tests {
+    use realsyn_crds::GpuDevice;
+
+    use super::*;
+
+    const A: &str = "GPU-aaaaaaaa-0000-1111-2222-333333333333";
+    const B: &str = "GPU-bbbbbbbb-0000-1111-2222-333333333333";
+
+    fn device(uuid: &str, reason: Option<&str>) -> GpuDevice {
+        GpuDevice {
+            uuid: uuid.to_owned(),
+            healthy: reason.is_none(),
+            reason: reason.map(str::to_owned),
+            message: reason.map(|r| format!("it is {r}")),
+            since: reason.map(|_| "2026-01-01T10:12:00Z".to_owned()),
+            ..GpuDevice::default()
+        }
+    }
+
+    fn status(devices: Vec<GpuDevice>) -> GpuNodeStatus {
+        GpuNodeStatus { devices, ..GpuNodeStatus::default() }
+    }
+
+    #[test]
+    fn entries_come_and_go_with_their_reasons_and_a_persons_stays() {
+        let by_hand = Quarantine { reason: "Fan".into(), by: "ops".into(), ..Quarantine::default() };
+        let none = BTreeMap::new();
+        let sick =
+            wanted(std::slice::from_ref(&by_hand), &status(vec![device(A, Some("Xid79")), device(B, None)]), &none);
+        assert_eq!(sick.len(), 2);
+        assert_eq!(sick[0], by_hand);
+        assert_eq!((sick[1].device.as_deref(), sick[1].reason.as_str()), (Some(A), "Xid79"));
+        assert_eq!(sick[1].since.as_deref(), Some("2026-01-01T10:12:00Z"));
+        let suspects = BTreeMap::from([(B.to_owned(), Timestamp::UNIX_EPOCH)]);
+        let both = wanted(&sick, &status(vec![device(A, Some("Xid79")), device(B, None)]), &suspects);
+        assert_eq!(both.iter().map(|e| e.reason.as_str()).collect::<Vec<_>>(), ["Fan", "Xid79", "RepeatedFailures"]);
+        let (begun, ended) = changes(&sick, &both);
+        assert_eq!((begun.len(), ended.len(), begun[0].device.as_deref()), (1, 0, Some(B)));
+        let well = wanted(&both, &status(vec![device(A, None), device(B, None)]), &none);
+        assert_eq!(well, [by_hand]);
+        assert_eq!(changes(&both, &well).1.len(), 2);
+    }
+
+    #[test]
+    fn three_tasks_on_one_device_within_an_hour_raise_suspicion() {
+        let mut failures = Failures::default();
+        let at = |minutes: i64| Timestamp::from_second(minutes * 60).unwrap();
+        failures.add("job/1", &format!("lost {A} in the middle"), at(0));
+        failures.add("job/1", &format!("lost {A} in the middle"), at(1));
+        failures.add("job/2", &format!("lost {A}"), at(2));
+        failures.add("job/3", &format!("lost {B}"), at(3));
+        failures.add("job/4", "GPU-", at(3));
+        failures.add("job/5", "GPU-zzzzzzzz-0000-1111-2222-333333333333", at(3));
+        assert!(failures.suspected(at(4)).is_empty());
+        failures.add("job/6", &format!("{A}: an illegal address"), at(5));
+        assert_eq!(failures.suspected(at(5)), BTreeMap::from([(A.to_owned(), at(5))]));
+        // An hour after the first of the three, two are left.
+        assert!(failures.suspected(at(60)).is_empty());
+    }
+}

@@ -1,0 +1,172 @@
+//! Quarantine on a real API server: what an agent reports, and what tasks fail on, keeps nodes free of work until it is
+//! over; what a person wrote stays.
+
+mod support;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, ServiceAccount};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use realsyn_cluster::{missing_for_control_plane, skip};
+use realsyn_controller::context::Options;
+use realsyn_controller::gpu::nodes::GpuNode;
+use realsyn_controller::names;
+use realsyn_crds::API_VERSION;
+use serde_json::{Value, json};
+use support::fault::Faults;
+use support::site::{Server, control_plane};
+
+const A: &str = "GPU-aaaaaaaa-0000-1111-2222-333333333333";
+const B: &str = "GPU-bbbbbbbb-0000-1111-2222-333333333333";
+
+#[test]
+fn a_node_with_a_sick_gpu_gets_no_work_until_it_is_well() {
+    if skip("a_node_with_a_sick_gpu_gets_no_work_until_it_is_well", missing_for_control_plane()) {
+        return;
+    }
+    let plane = control_plane();
+    let crd = format!("{}/../../crds/generated/gpunodes.yaml", env!("CARGO_MANIFEST_DIR"));
+    plane.kubectl(&["create", "-f", &crd]).unwrap();
+    plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"]).unwrap();
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let api = Server::new(&plane).await.unwrap();
+        let options = Options { namespace: None, gpus: true, taint_nodes: true, ..support::site::options(None) };
+        let controller = api.controller(options, &Faults::new(None, None)).await.unwrap();
+        let done = story(&api.client).await;
+        controller.abort();
+        done.unwrap();
+    });
+}
+
+async fn story(client: &Client) -> Result<()> {
+    let (nodes, gpu_nodes): (Api<Node>, Api<GpuNode>) = (Api::all(client.clone()), Api::all(client.clone()));
+    let new = PostParams::default();
+    nodes.create(&new, &read(json!({ "metadata": { "name": "gpu-1" } }))?).await?;
+    let object = json!({ "apiVersion": API_VERSION, "kind": "GpuNode", "metadata": { "name": "gpu-1" } });
+    gpu_nodes.patch("gpu-1", &PatchParams::apply("test"), &Patch::Apply(object)).await?;
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    namespaces.create(&new, &read(json!({ "metadata": { "name": "team" } }))?).await?;
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "team");
+    until("the account", async || Ok(accounts.get_opt("default").await?.is_some())).await?;
+    let pods: Api<Pod> = Api::namespaced(client.clone(), "team");
+    pods.create(&new, &worker("works", true)?).await?;
+    pods.create(&new, &worker("counts", false)?).await?;
+
+    // The agent speaks against a device.
+    report(&gpu_nodes, &[(A, Some("Xid79")), (B, None)]).await?;
+    until("an entry", async || Ok(entries(&gpu_nodes).await? == [(A.to_owned(), "Xid79".to_owned())])).await?;
+    until("a taint", async || Ok(is_tainted(&nodes).await?)).await?;
+    until("the eviction", async || Ok(pods.get("works").await?.metadata.deletion_timestamp.is_some())).await?;
+    let without_gpu = pods.get("counts").await?;
+    ensure!(without_gpu.metadata.deletion_timestamp.is_none(), "a pod without a GPU was evicted");
+    let evicted = pods.get("works").await?.status.and_then(|s| s.conditions).unwrap_or_default();
+    ensure!(evicted.iter().any(|c| c.type_ == "DisruptionTarget"), "it would spend a retry: {evicted:?}");
+    let events: Api<Event> = Api::namespaced(client.clone(), "default");
+    until("an Event", async || {
+        let found = events.list(&ListParams::default()).await?.items;
+        Ok(found.iter().any(|e| {
+            e.reason.as_deref() == Some("Quarantined") && e.note.as_deref().is_some_and(|n| n.contains("Xid79"))
+        }))
+    })
+    .await?;
+
+    // A person adds an entry; the device gets well; the person's entry keeps the taint, and its end ends it.
+    let mut entries_now = json!(gpu_nodes.get("gpu-1").await?.spec.quarantine);
+    entries_now.as_array_mut().context("a list")?.push(json!({ "reason": "Fan", "by": "ops" }));
+    let by_hand = json!({ "spec": { "quarantine": entries_now } });
+    gpu_nodes.patch("gpu-1", &PatchParams::default(), &Patch::Merge(by_hand)).await?;
+    report(&gpu_nodes, &[(A, None), (B, None)]).await?;
+    until("the end of the entry", async || Ok(entries(&gpu_nodes).await? == [(String::new(), "Fan".to_owned())]))
+        .await?;
+    ensure!(is_tainted(&nodes).await?, "the person's entry keeps the taint");
+    gpu_nodes.patch("gpu-1", &PatchParams::default(), &Patch::Merge(json!({ "spec": { "quarantine": [] } }))).await?;
+    until("the end of the taint", async || Ok(!is_tainted(&nodes).await?)).await?;
+
+    // Three tasks fail on a device of which the agent sees nothing.
+    for n in 0..3 {
+        let name = format!("fails-{n}");
+        pods.create(&new, &worker(&name, true)?).await?;
+        let now = jiff::Timestamp::now().to_string();
+        let state = json!({ "terminated": {
+            "exitCode": 66, "reason": "Error", "message": format!("the device {B} was lost"), "finishedAt": now,
+        } });
+        let status = json!({ "phase": "Failed", "containerStatuses": [{
+            "name": "worker", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state,
+        }] });
+        pods.patch_status(&name, &PatchParams::default(), &Patch::Merge(json!({ "status": status }))).await?;
+    }
+    // A change of the node makes the guard look before its minute is over.
+    report(&gpu_nodes, &[(A, None), (B, None)]).await?;
+    let mut looks = 0;
+    until("a suspicion", async || {
+        looks += 1;
+        let poke = json!({ "metadata": { "annotations": { "poke": looks.to_string() } } });
+        gpu_nodes.patch("gpu-1", &PatchParams::default(), &Patch::Merge(poke)).await?;
+        Ok(entries(&gpu_nodes).await? == [(B.to_owned(), "RepeatedFailures".to_owned())])
+    })
+    .await
+}
+
+fn read<T: serde::de::DeserializeOwned>(value: Value) -> Result<T> {
+    Ok(serde_json::from_value(value)?)
+}
+
+/// A pod of ours on the node; the end of its name is its index.
+fn worker(name: &str, gpu: bool) -> Result<Pod> {
+    let mut labels = json!({ names::MANAGED_BY: names::CONTROLLER });
+    if gpu {
+        labels[names::GPU] = json!("true");
+    }
+    read(json!({
+        "metadata": {
+            "name": name,
+            "labels": labels,
+            // Not of a Job: the garbage collector would take a pod whose owner is not there.
+            "annotations": { "batch.kubernetes.io/job-completion-index": name.rsplit('-').next() },
+        },
+        "spec": {
+            "nodeName": "gpu-1",
+            "automountServiceAccountToken": false,
+            "containers": [{ "name": "worker", "image": "worker:1" }],
+        },
+    }))
+}
+
+/// What the agent says of the devices.
+async fn report(gpu_nodes: &Api<GpuNode>, devices: &[(&str, Option<&str>)]) -> Result<()> {
+    let device = |(uuid, reason): &(&str, Option<&str>)| {
+        let mut device = json!({ "uuid": uuid, "pci": "0000:01:00.0", "product": "A100-SXM4-80GB", "memory": 1,
+                                 "compute": "8.0", "healthy": reason.is_none() });
+        if let Some(reason) = reason {
+            device["reason"] = json!(reason);
+            device["message"] = json!(format!("{reason} at 10:12"));
+        }
+        device
+    };
+    let devices: Vec<Value> = devices.iter().map(device).collect();
+    let status = Patch::Merge(json!({ "status": { "devices": devices } }));
+    gpu_nodes.patch_status("gpu-1", &PatchParams::default(), &status).await.context("the agent's report")?;
+    Ok(())
+}
+
+async fn entries(gpu_nodes: &Api<GpuNode>) -> Result<Vec<(String, String)>> {
+    let entries = gpu_nodes.get("gpu-1").await?.spec.quarantine;
+    Ok(entries.into_iter().map(|e| (e.device.unwrap_or_default(), e.reason)).collect())
+}
+
+async fn is_tainted(nodes: &Api<Node>) -> Result<bool> {
+    let taints = nodes.get("gpu-1").await?.spec.and_then(|s| s.taints).unwrap_or_default();
+    Ok(taints.iter().any(|t| t.key == names::QUARANTINE && t.effect == "NoSchedule"))
+}
+
+async fn until(what: &str, mut done: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+    let began = std::time::Instant::now();
+    while !done().await? {
+        ensure!(began.elapsed() < Duration::from_secs(60), "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
