@@ -9,7 +9,7 @@ KUBERNETES := $(CACHE)/kubernetes
 OUT := $(CACHE)/demo
 REALSYN := target/debug/realsyn
 
-.PHONY: test demo lint build models corpus python tools soak soak-faults e2e kubernetes images charts bench-quality bench-pipeline clean-demo
+.PHONY: test demo lint build models corpus python tools soak soak-faults e2e kubernetes images charts bench-quality bench-pipeline bench-placement clean-demo
 
 # Everything is built with one selection of packages, so that features are resolved once and nothing is built twice.
 build: tools
@@ -61,6 +61,10 @@ bench-quality: models python build
 
 bench-pipeline: models python build
 	$(VENV)/bin/python e2e/bench/pipeline.py $(REALSYN) $(MODELS) $(CACHE)/bench/pipeline
+
+# Needs nothing else.
+bench-placement:
+	cargo run --release --quiet -p realsyn-plan --example bench_placement
 
 models:
 	python3 scripts/fetch-models.py $(MODELS)

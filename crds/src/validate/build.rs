@@ -61,6 +61,9 @@ pub fn warnings(build: &RealSynBuild) -> Vec<Problem> {
                 "its pods hold GPUs that `engine: cpu` does not use; write `engine: cuda`, or leave `gpu` out";
             judge.wrong(&format!("spec.stages.{}.gpu", stage.field()), json!(gpu), message);
         }
+        if let Some(Device { engine: Engine::Cuda, gpu: Some(gpu) }) = device(spec, stage) {
+            super::gpu::warn(&mut judge, &format!("spec.stages.{}.gpu", stage.field()), gpu);
+        }
     }
     judge.finish(Kind::Build, &build.metadata)
 }
@@ -249,8 +252,7 @@ fn engines(judge: &mut Judge, build: &RealSynBuild) {
         }
         let Some(gpu) = &device.gpu else { continue };
         quantity(judge, &format!("{path}.gpu.minMemory"), gpu.min_memory.as_ref());
-        let message = "MIG devices have no NVLink; leave one of the two out";
-        judge.require(!(gpu.nvlink && gpu.mig.is_some()), &format!("{path}.gpu.nvlink"), true, message);
+        super::gpu::validate(judge, &format!("{path}.gpu"), gpu);
     }
     let generate = &build.spec.stages.generate;
     judge.http("spec.stages.generate.endpoint", generate.endpoint.as_deref());

@@ -1,6 +1,7 @@
 //! What the types cannot say: ranges, fields that contradict each other, names, hashes and URIs.
 
 mod build;
+mod gpu;
 mod release;
 #[cfg(test)]
 mod tests;

@@ -158,6 +158,37 @@ fn wrong_builds() {
 }
 
 #[test]
+fn gpus_that_no_cluster_has() {
+    let tag = |gpu: Value| build_with(&[("spec.stages.tag", json!({ "engine": "cuda", "gpu": gpu }))]);
+    for (gpu, wrong, words) in [
+        (json!({ "products": ["A100", ""] }), "products[1]", "is no product"),
+        (json!({ "products": ["fast"] }), "products[0]", "is no product"),
+        (json!({ "products": ["A100\n"] }), "products[0]", "is no product"),
+        (json!({ "products": ["A100", "H100", "A100"] }), "products[2]", "already"),
+        (json!({ "sharing": "shared", "count": 2 }), "count", "same GPU"),
+        (json!({ "mig": "3g" }), "mig", "no MIG profile"),
+        (json!({ "mig": "8g.80gb" }), "mig", "no MIG profile"),
+        (json!({ "mig": "3g.40gb", "count": 2 }), "count", "one MIG instance"),
+        (json!({ "mig": "3g.40gb", "sharing": "shared" }), "sharing", "leave one"),
+        (json!({ "mig": "1g.10gb", "minMemory": "12Gi" }), "minMemory", "`1g.10gb`"),
+        (json!({ "minMemory": "much" }), "minMemory", "must be a quantity"),
+    ] {
+        one(&validate(&tag(gpu)), &format!("spec.stages.tag.gpu.{wrong}"), words);
+    }
+    for right in [
+        json!({ "products": ["A100-SXM4-80GB", "NVIDIA H100 80GB HBM3", "Tesla T4"], "minMemory": "40Gi" }),
+        json!({ "mig": "1g.10gb", "minMemory": "10Gi" }),
+        json!({ "mig": "1g.10gb+me" }),
+        json!({ "mig": "1g.10gb.me" }),
+        json!({ "mig": "1c.3g.40gb" }),
+        json!({ "count": 4, "nvlink": true }),
+    ] {
+        assert_eq!((validate(&tag(right.clone())), warnings(&tag(right)).len()), (Vec::new(), 0));
+    }
+    one(&warnings(&tag(json!({ "nvlink": true }))), "spec.stages.tag.gpu.nvlink", "`count` is 1");
+}
+
+#[test]
 fn an_endpoint_stands_in_for_the_llm() {
     let generate = json!({ "engine": "openai", "endpoint": "https://h/v1", "model": "m" });
     assert_eq!(validate(&build_with(&[("spec.models.llm", Value::Null), ("spec.stages.generate", generate)])), []);

@@ -12,6 +12,7 @@ use kube::runtime::reflector::Store;
 use kube::{Client, ResourceExt};
 use tokio::sync::watch;
 
+use crate::gpu::nodes::Nodes;
 use crate::machine::Trouble;
 use crate::metrics::Metrics;
 use crate::text::sentence;
@@ -51,6 +52,8 @@ pub struct Context {
     pub events: Store<Event>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
+    /// Nodes and their GPUs.
+    pub nodes: Arc<Nodes>,
     /// Events about builds and releases.
     pub recorder: Recorder,
     /// Whether this process leads.

@@ -63,7 +63,8 @@ impl Plan {
 
     /// Whether the stage's pods ask for a GPU. A release and the inventory compute nothing.
     pub fn wants_gpu(&self, stage: Stage) -> Option<realsyn_crds::Gpu> {
-        let device = device(&self.build, stage).filter(|d| d.engine == realsyn_crds::Engine::Cuda)?;
+        let device =
+            device(&self.build, stage).filter(|d| d.engine == realsyn_crds::Engine::Cuda || d.gpu.is_some())?;
         Some(device.gpu.clone().unwrap_or_default())
     }
 

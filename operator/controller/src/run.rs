@@ -15,6 +15,7 @@ use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -65,7 +66,7 @@ pub async fn run(client: Client, options: Options, process: Process, stop: watch
     let (leads, leader) = watch::channel(process.lease.is_none());
     let caches = Caches::new();
     let gpu_nodes = NodeCaches::default();
-    let nodes = Arc::new(gpu_nodes.readers());
+    let nodes = Arc::new(Nodes::new(gpu_nodes.nodes.as_reader(), gpu_nodes.gpu_nodes.as_reader(), options.gpus));
     let instance = process.lease.as_ref().map(|(_, identity)| identity.clone());
     let context = Arc::new(Context {
         client: client.clone(),
@@ -75,6 +76,7 @@ pub async fn run(client: Client, options: Options, process: Process, stop: watch
         pods: caches.pods.as_reader(),
         events: caches.events.as_reader(),
         metrics: metrics.clone(),
+        nodes: nodes.clone(),
         recorder: Recorder::new(client.clone(), Reporter { controller: names::CONTROLLER.to_owned(), instance }),
         leader: leader.clone(),
         notes: std::sync::Mutex::default(),
@@ -87,7 +89,8 @@ pub async fn run(client: Client, options: Options, process: Process, stop: watch
     if options.gpus {
         let (tell, told) = unbounded();
         gpu_nodes.follow(&mut tasks, &client, tell, &health, &metrics);
-        tasks.spawn(Guard::new(context.clone(), nodes.clone()).run(told));
+        let wake = queues.clone();
+        tasks.spawn(Guard::new(context.clone()).run(told, move || wake.unplaced()));
     }
 
     let appliers = [(Kind::Build, builds), (Kind::Release, releases)].map(|(kind, queue)| {
@@ -266,10 +269,6 @@ struct NodeCaches {
 }
 
 impl NodeCaches {
-    fn readers(&self) -> Nodes {
-        Nodes { nodes: self.nodes.as_reader(), gpu_nodes: self.gpu_nodes.as_reader() }
-    }
-
     /// Tells of each node that changes, by its name.
     fn follow(
         self,
@@ -352,6 +351,17 @@ impl Queues {
     fn job(&self, uid: &str) {
         for job in self.context.jobs.state_filter(|job| job.uid().as_deref() == Some(uid)) {
             self.labelled(News::Of(&*job));
+        }
+    }
+
+    /// Builds that fit no node, or did not.
+    fn unplaced(&self) {
+        let fits = |c: &Value| c["type"] == "Placeable" && c["status"] == "False";
+        let waits = |build: &DynamicObject| {
+            build.data["status"]["conditions"].as_array().is_some_and(|all| all.iter().any(fits))
+        };
+        for build in self.context.builds.state_filter(waits) {
+            self.push(Kind::Build, Kind::Build.reference(&build.namespace().unwrap_or_default(), &build.name_any()));
         }
     }
 

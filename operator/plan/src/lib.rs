@@ -10,6 +10,8 @@
 //! - [`judge`]: sealed, to be sealed, to be run, or to be voided
 //! - [`why`]: which changed field makes which stage run again
 //! - [`cost`]: bytes to move and work to do
+//! - [`placement`]: which GPUs a stage's pods can have, and why not others
+//! - [`memory`]: how much memory of a GPU a model needs, and which batch fits
 //! - [`report`]: what a look at the store tells the controller
 //! - [`text`]: strangers' words, made fit for a status
 
@@ -21,6 +23,8 @@ pub mod graph;
 pub mod ids;
 pub mod judge;
 pub mod layout;
+pub mod memory;
+pub mod placement;
 pub mod recipe;
 pub mod records;
 pub mod report;

@@ -15,7 +15,7 @@ use kube::{Api, Resource, ResourceExt};
 use realsyn_crds::Quarantine;
 use serde_json::json;
 
-use super::nodes::{GpuNode, Nodes};
+use super::nodes::GpuNode;
 use super::quarantine::{CONTROLLER, Failures, changes, wanted};
 use crate::context::Context;
 use crate::names;
@@ -26,32 +26,34 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// Looks after quarantine.
 pub struct Guard {
     context: Arc<Context>,
-    nodes: Arc<Nodes>,
     failures: Mutex<Failures>,
 }
 
 impl Guard {
-    /// A guard over these nodes.
-    pub fn new(context: Arc<Context>, nodes: Arc<Nodes>) -> Self {
-        Self { context, nodes, failures: Mutex::default() }
+    /// A guard over the nodes that the context knows.
+    pub fn new(context: Arc<Context>) -> Self {
+        Self { context, failures: Mutex::default() }
     }
 
     /// Looks at nodes as their names come in, and at all of them every minute, for ever.
-    pub async fn run(self, mut names: UnboundedReceiver<String>) {
+    /// `changed` is called after nodes have.
+    pub async fn run(self, mut names: UnboundedReceiver<String>, changed: impl Fn()) {
         loop {
             let mut due: HashSet<String> = HashSet::new();
             let next = tokio::time::timeout(AGAIN, names.next()).await;
             match next {
                 Ok(Some(name)) => _ = due.insert(name),
                 Ok(None) => return,
-                Err(_) => due.extend(self.nodes.gpu_nodes.state().iter().map(|n| n.name_any())),
+                Err(_) => due.extend(self.context.nodes.gpu_nodes.state().iter().map(|n| n.name_any())),
             }
             while let Ok(name) = names.try_recv() {
                 due.insert(name);
             }
+            due.iter().for_each(|name| self.context.nodes.changed(name));
             if !self.context.leads() {
                 continue;
             }
+            changed();
             let suspected = self.suspected();
             for name in due {
                 if let Err(error) = self.look(&name, &suspected).await {
@@ -77,7 +79,7 @@ impl Guard {
     }
 
     async fn look(&self, name: &str, suspected: &BTreeMap<String, Timestamp>) -> Result<(), kube::Error> {
-        let found = self.nodes.gpu_nodes.find(|n| n.name_any() == name);
+        let found = self.context.nodes.gpu_nodes.find(|n| n.name_any() == name);
         let mut entries = Vec::new();
         if let Some(gpu_node) = found {
             entries = wanted(&gpu_node.spec.quarantine, &gpu_node.status, suspected);
@@ -127,7 +129,7 @@ impl Guard {
 
     /// Gives the node the taint, or takes it away.
     async fn taint(&self, name: &str, wanted: bool) -> Result<(), kube::Error> {
-        let Some(node) = self.nodes.nodes.find(|n| n.name_any() == name) else { return Ok(()) };
+        let Some(node) = self.context.nodes.nodes.find(|n| n.name_any() == name) else { return Ok(()) };
         let is_ours = |t: &Taint| t.key == names::QUARANTINE;
         let mut taints = node.spec.as_ref().and_then(|s| s.taints.clone()).unwrap_or_default();
         if taints.iter().any(is_ours) == wanted {

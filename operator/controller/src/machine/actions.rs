@@ -4,8 +4,9 @@
 use jiff::SignedDuration;
 use realsyn_crds::{Stage, StageState};
 use realsyn_plan::StepId;
+use realsyn_plan::placement::Placement;
 
-use super::{JobPhase, SeenJob, State, View, fold::steps_of};
+use super::{JobPhase, SeenJob, State, View, fold::steps_of, place::place};
 use crate::names::{advance_name, job_name};
 
 /// A change to make.
@@ -66,6 +67,8 @@ pub enum Work {
         asked: u32,
         /// What there is room for.
         granted: u32,
+        /// The GPUs of its pods, if they hold any and the Job is yet to be made.
+        placement: Option<Box<Placement>>,
     },
 }
 
@@ -115,12 +118,17 @@ fn orders(view: &View, state: &State) -> Vec<Order> {
     for entry in &state.stages {
         let (Some(step), Some(digest), Some(list)) = (&entry.step, &entry.digest, &entry.list) else { continue };
         let Some(id) = steps_of(entry.name).find(|id| id.step == step) else { continue };
+        let name = job_name(view.name, view.uid, entry.name, step, digest, entry.attempt);
+        let waits_for_nodes = view.plan.wants_gpu(entry.name).is_none_or(|gpu| gpu.allow_scale_up);
+        let is_there = view.jobs.iter().any(|job| job.name == name);
+        let placement = if is_there && waits_for_nodes { None } else { place(view, entry.name, entry.tasks) };
         let asked = view.plan.parallelism(entry.name, entry.tasks);
+        let asked = placement.as_ref().map_or(asked, |p| asked.min(p.parallelism).max(1));
         // At least one pod of every step that can run, so that a full namespace slows a build and does not stop it.
         let granted = asked.min(room).max(1);
         room = room.saturating_sub(granted);
         orders.push(Order {
-            name: job_name(view.name, view.uid, entry.name, step, digest, entry.attempt),
+            name,
             attempt: entry.attempt,
             work: Work::Step {
                 step: id,
@@ -129,6 +137,7 @@ fn orders(view: &View, state: &State) -> Vec<Order> {
                 tasks: entry.tasks,
                 asked,
                 granted,
+                placement: placement.map(Box::new),
             },
         });
     }

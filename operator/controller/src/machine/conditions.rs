@@ -2,7 +2,7 @@
 
 use realsyn_crds::{Condition, StageState};
 
-use super::{State, View, fold::steps_of};
+use super::{State, View, fold::steps_of, place};
 use crate::text::sentence;
 
 const MOST: usize = 600;
@@ -40,6 +40,13 @@ pub(super) fn describe(view: &View, state: &mut State) {
         (false, ("NotSuspended", "spec.suspend is false".to_owned()))
     };
     set(view, &mut state.conditions, "Suspended", suspended);
+    match place::placeable(view, state) {
+        Some((status, reason, message)) => {
+            let (generation, now) = (view.generation, view.now.to_string());
+            set_status(&mut state.conditions, "Placeable", status, (reason, message), generation, &now);
+        }
+        None => state.conditions.retain(|c| c.type_ != "Placeable"),
+    }
 }
 
 /// Why a person must act, if one must.
@@ -99,11 +106,21 @@ fn set(view: &View, conditions: &mut Vec<Condition>, type_: &str, what: (bool, (
 pub fn set_condition(
     conditions: &mut Vec<Condition>,
     type_: &str,
-    (status, (reason, message)): (bool, (&str, String)),
+    (status, why): (bool, (&str, String)),
     generation: i64,
     now: &str,
 ) {
-    let status = if status { "True" } else { "False" };
+    set_status(conditions, type_, if status { "True" } else { "False" }, why, generation, now);
+}
+
+fn set_status(
+    conditions: &mut Vec<Condition>,
+    type_: &str,
+    status: &str,
+    (reason, message): (&str, String),
+    generation: i64,
+    now: &str,
+) {
     let at = conditions.iter().position(|c| c.type_ == type_);
     let since = at.map(|at| &conditions[at]).filter(|c| c.status == status).map(|c| c.last_transition_time.clone());
     let condition = Condition {

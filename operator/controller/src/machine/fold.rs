@@ -6,7 +6,7 @@ use realsyn_crds::{PinnedInventory, Stage, StageState, StageStatus};
 use realsyn_plan::report::{ReadyStep, Report, SealedStep, step_named};
 use realsyn_plan::{StepId, recipe::Recipes};
 
-use super::{State, View, again, jobs::failed_look};
+use super::{State, View, again, jobs::failed_look, place::place};
 use crate::text::sentence;
 
 /// Folds a report in. One that contradicts itself or the state is a failed look, and changes nothing else.
@@ -145,6 +145,14 @@ fn begin(view: &View, state: &mut State, recipes: &Recipes, ready: &ReadyStep) {
         entry.state = StageState::Running;
         entry.waits_for = None;
     }
+    let placement = place(view, step.stage, ready.tasks);
+    if let Some(placement) = placement.as_ref().filter(|p| !p.may_start) {
+        entry.waits_for = Some(sentence(&placement.sentence, 400));
+        entry.state = StageState::Stalled;
+        entry.retry_at = again(view.now, u32::MAX);
+        return;
+    }
+    entry.placement = placement.map(|p| sentence(&p.sentence, 200));
     entry.step = Some(step.step.to_owned());
     (entry.job, entry.list) = (None, list);
     entry.attempt += 1;

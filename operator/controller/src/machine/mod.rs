@@ -8,6 +8,7 @@ mod actions;
 mod conditions;
 mod fold;
 mod jobs;
+mod place;
 mod seen;
 #[cfg(test)]
 mod simulation;
@@ -16,6 +17,7 @@ mod tests;
 
 use jiff::{SignedDuration, Timestamp};
 use realsyn_crds::{AdvanceStatus, Condition, PinnedInventory, Stage, StageState, StageStatus, WorkStatus};
+use realsyn_plan::placement::Inventory;
 use realsyn_plan::report::Complete;
 
 pub use actions::{Action, Order, Work, actions};
@@ -52,6 +54,8 @@ pub struct View<'a> {
     pub jobs: &'a [SeenJob],
     /// What the last try to change something failed with.
     pub trouble: Option<&'a Trouble>,
+    /// The GPUs of the cluster.
+    pub inventory: &'a Inventory,
     /// Looked at for waits between tries, and for the times of transitions.
     pub now: Timestamp,
 }

@@ -145,6 +145,7 @@ impl Cluster {
             room: 50,
             jobs: &jobs,
             trouble: None,
+            inventory: &Inventory::unknown(),
             now: self.now,
         };
         let mut next = step(&view, cache.state.clone());

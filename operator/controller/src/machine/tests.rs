@@ -12,6 +12,7 @@ use super::*;
 use crate::names::{advance_name, job_name};
 
 mod changes;
+mod placement;
 
 const UID: &str = "0b1c";
 
@@ -31,6 +32,7 @@ struct Bench {
     retry: Option<&'static str>,
     jobs: Vec<SeenJob>,
     trouble: Option<Trouble>,
+    inventory: Inventory,
     now: Timestamp,
     room: u32,
     state: State,
@@ -45,6 +47,7 @@ impl Bench {
             retry: None,
             jobs: Vec::new(),
             trouble: None,
+            inventory: Inventory::unknown(),
             now: Timestamp::from_second(1_800_000_000).unwrap(),
             room: 100,
             state: State::default(),
@@ -64,6 +67,7 @@ impl Bench {
             room: self.room,
             jobs: &self.jobs,
             trouble: self.trouble.as_ref(),
+            inventory: &self.inventory,
             now: self.now,
         };
         self.state = step(&view, std::mem::take(&mut self.state));

@@ -7,7 +7,8 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::ResourceExt;
 use kube::api::DynamicObject;
-use realsyn_crds::{API_VERSION, Gpu, Quantity, Stage, execution};
+use realsyn_crds::{API_VERSION, Stage, execution};
+use realsyn_plan::placement::{GPU_TAINT, Placement};
 use serde_json::{Value, json};
 
 use super::validate::{Checked, Status};
@@ -103,6 +104,7 @@ fn job(kind: Kind, object: &DynamicObject, checked: &Checked, state: &State, ord
     let mut labels = labels(kind, object);
     let mut annotations = BTreeMap::from([(names::ATTEMPT.to_owned(), order.attempt.to_string())]);
     let (mut args, stage, container, mut spec);
+    let mut gpus = None;
     match &order.work {
         Work::Advance { known } => {
             args = vec![names::ADVANCE.to_owned()];
@@ -120,7 +122,7 @@ fn job(kind: Kind, object: &DynamicObject, checked: &Checked, state: &State, ord
                 "podFailurePolicy": { "rules": [disruption()] },
             });
         }
-        Work::Step { step, digest, list, tasks, asked, granted } => {
+        Work::Step { step, digest, list, tasks, asked, granted, placement } => {
             args = vec!["stage".to_owned(), step.to_string()];
             args.extend(manifests);
             args.extend(["--tasks".to_owned(), list.clone()]);
@@ -131,7 +133,8 @@ fn job(kind: Kind, object: &DynamicObject, checked: &Checked, state: &State, ord
             annotations.insert(names::DIGEST.to_owned(), digest.clone());
             annotations.insert(names::TEMPLATE.to_owned(), plan.template(step.stage, image));
             annotations.insert(names::PARALLELISM.to_owned(), asked.to_string());
-            let lost = if plan.wants_gpu(step.stage).is_some() { LOST_GPUS } else { 0 };
+            gpus = placement.as_deref();
+            let lost = if gpus.is_some() { LOST_GPUS } else { 0 };
             spec = json!({
                 "completionMode": "Indexed",
                 "completions": tasks,
@@ -155,9 +158,12 @@ fn job(kind: Kind, object: &DynamicObject, checked: &Checked, state: &State, ord
         labels.insert("kueue.x-k8s.io/queue-name".to_owned(), queue.clone());
         spec["suspend"] = json!(true);
     }
+    if gpus.is_some() {
+        labels.insert(names::GPU.to_owned(), "true".to_owned());
+    }
     spec["template"] = json!({
         "metadata": { "labels": labels },
-        "spec": pod(checked, stage, container, image, &args),
+        "spec": pod(checked, stage, container, image, &args, gpus),
     });
     let job = json!({
         "metadata": {
@@ -184,7 +190,14 @@ fn exits(action: &str, code: i32) -> Value {
     })
 }
 
-fn pod(checked: &Checked, stage: Stage, container: &str, image: &str, args: &[String]) -> Value {
+fn pod(
+    checked: &Checked,
+    stage: Stage,
+    container: &str,
+    image: &str,
+    args: &[String],
+    gpus: Option<&Placement>,
+) -> Value {
     let plan = &checked.plan;
     let (mut volumes, mut mounts) = (
         vec![
@@ -204,7 +217,6 @@ fn pod(checked: &Checked, stage: Stage, container: &str, image: &str, args: &[St
         }));
         mounts.push(json!({ "name": name, "mountPath": format!("/claims/{claim}"), "readOnly": read_only }));
     }
-    let gpu = if container == names::ADVANCE { None } else { plan.wants_gpu(stage) };
     let credentials = plan.build.storage.credentials.clone().unwrap_or_default();
     let mut env_from = Vec::new();
     if let Some(secret) = &credentials.secret_name {
@@ -234,7 +246,7 @@ fn pod(checked: &Checked, stage: Stage, container: &str, image: &str, args: &[St
             "args": args,
             "envFrom": env_from,
             "volumeMounts": mounts,
-            "resources": resources(checked, stage, container, gpu.as_ref()),
+            "resources": resources(checked, stage, container, gpus),
             "terminationMessagePath": "/dev/termination-log",
             "terminationMessagePolicy": "File",
             "securityContext": {
@@ -247,8 +259,12 @@ fn pod(checked: &Checked, stage: Stage, container: &str, image: &str, args: &[St
     if let Some(account) = credentials.service_account_name {
         pod["serviceAccountName"] = json!(account);
     }
-    if let Some(affinity) = gpu.as_ref().and_then(affinity) {
-        pod["affinity"] = affinity;
+    if let Some(gpus) = gpus {
+        // Where nodes with GPUs are kept free of other work, this is how.
+        pod["tolerations"] = json!([{ "key": GPU_TAINT, "operator": "Exists" }]);
+        if let Some(affinity) = gpus.affinity.node_affinity() {
+            pod["affinity"] = json!({ "nodeAffinity": affinity });
+        }
     }
     pod
 }
@@ -280,7 +296,7 @@ fn claim_of(uri: &str) -> Option<&str> {
 
 /// What a pod asks for: what the stage says, over modest defaults. Memory is the limit, too, since a worker measures its
 /// queues by it; the processor has none.
-fn resources(checked: &Checked, stage: Stage, container: &str, gpu: Option<&Gpu>) -> Value {
+fn resources(checked: &Checked, stage: Stage, container: &str, gpus: Option<&Placement>) -> Value {
     let is_look = container == names::ADVANCE;
     let (cpu, memory) = if is_look { ("250m", "1Gi") } else { ("1", "2Gi") };
     let mut requests = BTreeMap::from(
@@ -292,32 +308,9 @@ fn resources(checked: &Checked, stage: Stage, container: &str, gpu: Option<&Gpu>
     }
     let mut limits: BTreeMap<String, String> = requests.clone();
     limits.remove("cpu");
-    if let Some(gpu) = gpu {
-        let resource = match &gpu.mig {
-            Some(profile) => format!("nvidia.com/mig-{profile}"),
-            None if gpu.sharing == realsyn_crds::Sharing::Shared => "nvidia.com/gpu.shared".to_owned(),
-            None => "nvidia.com/gpu".to_owned(),
-        };
-        limits.insert(resource.clone(), gpu.count.to_string());
-        requests.insert(resource, gpu.count.to_string());
+    if let Some(Placement { allocation, .. }) = gpus {
+        limits.insert(allocation.resource.to_string(), allocation.amount.to_string());
+        requests.insert(allocation.resource.to_string(), allocation.amount.to_string());
     }
     json!({ "requests": requests, "limits": limits })
-}
-
-/// Nodes whose GPUs will do, by the labels of GPU Feature Discovery; memory with five hundredths of slack.
-fn affinity(gpu: &Gpu) -> Option<Value> {
-    let mut terms = Vec::new();
-    if !gpu.products.is_empty() {
-        terms.push(json!({ "key": "nvidia.com/gpu.product", "operator": "In", "values": gpu.products }));
-    }
-    if let Some(bytes) = gpu.min_memory.as_ref().and_then(Quantity::value) {
-        let mebibytes = (bytes * 0.95 / 1024f64.powi(2)).floor() as u64;
-        let least = mebibytes.saturating_sub(1).to_string();
-        terms.push(json!({ "key": "nvidia.com/gpu.memory", "operator": "Gt", "values": [least] }));
-    }
-    (!terms.is_empty()).then(|| {
-        json!({ "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": {
-            "nodeSelectorTerms": [{ "matchExpressions": terms }],
-        } } })
-    })
 }

@@ -80,7 +80,8 @@ pub async fn reconcile(kind: Kind, object: Arc<DynamicObject>, context: Arc<Cont
             return Ok(Action::await_change());
         }
     };
-    let view = plan::view(&object, &checked, &seen, &context, now);
+    let inventory = context.nodes.inventory();
+    let view = plan::view(&object, &checked, &seen, &context, &inventory, now);
     let mut state = machine::step(&view, checked.state.clone());
     let next = plan::status(&object, &checked, &mut state, now);
     let written = status::write(kind, &object, &next, &context).await?;

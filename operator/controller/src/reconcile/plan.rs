@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use realsyn_crds::{BuildStatus, Condition, Pool, ReleaseStatus};
+use realsyn_plan::placement::Inventory;
 use realsyn_plan::recipe::revision;
 use serde_json::{Value, json};
 
@@ -19,6 +20,7 @@ pub fn view<'a>(
     checked: &'a Checked,
     seen: &'a Seen,
     context: &'a Context,
+    inventory: &'a Inventory,
     now: Timestamp,
 ) -> View<'a> {
     View {
@@ -32,6 +34,7 @@ pub fn view<'a>(
         room: seen.room,
         jobs: &seen.jobs,
         trouble: seen.trouble.as_ref(),
+        inventory,
         now,
     }
 }

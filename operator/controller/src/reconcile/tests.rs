@@ -11,6 +11,7 @@ use crate::kinds::Kind;
 use crate::machine::{Action, Order, State, Work};
 use realsyn_crds::{Manifest, parse_manifests};
 use realsyn_plan::graph::ids;
+use realsyn_plan::placement::{Demand, Inventory};
 
 fn example(change: impl Fn(&mut Value)) -> DynamicObject {
     let text = include_str!("../../../../manifests/examples/build.yaml");
@@ -41,7 +42,9 @@ fn job(object: &DynamicObject, work: Work) -> Value {
 }
 
 fn step(step: realsyn_plan::StepId) -> Work {
-    Work::Step { step, digest: "d".into(), list: "ab".into(), tasks: 40, asked: 8, granted: 5 }
+    let spec = checked(&example(|_| {})).plan.build;
+    let placement = Demand::of_stage(&spec, step.stage, 40).map(|d| Box::new(Inventory::unknown().place(&d)));
+    Work::Step { step, digest: "d".into(), list: "ab".into(), tasks: 40, asked: 8, granted: 5, placement }
 }
 
 #[test]
@@ -83,9 +86,13 @@ fn a_step_is_an_indexed_job_under_the_restricted_standard() {
     assert_eq!(pod["terminationGracePeriodSeconds"], json!(60));
     assert_eq!(worker["envFrom"], json!([{ "secretRef": { "name": "realsyn-s3" } }]));
     assert_eq!(worker["resources"]["limits"]["nvidia.com/gpu"], json!("1"));
-    let memory = &pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+    let nodes = &pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"];
+    let terms = nodes["nodeSelectorTerms"][0]["matchExpressions"].as_array().unwrap();
+    let memory = terms.iter().find(|t| t["key"] == "nvidia.com/gpu.memory").unwrap();
     // 20 GiB less a twentieth, in MiB, and one less for `Gt`.
-    assert_eq!(memory["nodeSelectorTerms"][0]["matchExpressions"][0]["values"], json!(["19455"]));
+    assert_eq!((&memory["operator"], &memory["values"]), (&json!("Gt"), &json!(["19455"])));
+    assert_eq!(pod["tolerations"], json!([{ "key": "nvidia.com/gpu", "operator": "Exists" }]));
+    assert_eq!(spec["template"]["metadata"]["labels"]["realsyn.dev/gpu"], json!("true"));
     assert_eq!(job["metadata"]["ownerReferences"][0]["uid"], json!("u"));
 }
 
