@@ -48,7 +48,7 @@ kubernetes:
 IMAGES ?= realsyn.dev
 TAG ?= 0.1.0
 images:
-	cargo build --release --workspace --bin realsyn --bin realsyn-controller
+	cargo build --release --workspace --bin realsyn --bin realsyn-controller --bin realsyn-gpu-agent
 	stage-images/containers/build.sh $(IMAGES) $(TAG) target/release
 
 # After every change of the CRDs or of the chart.

@@ -7,18 +7,18 @@ for chart in charts/*/; do yes "lint $chart" helm lint --strict --quiet "$chart"
 
 # One source: what is generated is what lies here.
 yes "generate" charts/generate.sh "$work/generated"
-for file in charts/realsyn-crds/templates/realsynbuilds.yaml charts/realsyn-crds/templates/realsynreleases.yaml \
+for file in charts/realsyn-crds/templates/{realsynbuilds,realsynreleases,gpunodes}.yaml \
   manifests/base/crds.yaml manifests/base/operator.yaml; do
   yes "$file is generated" diff -u "$file" "$work/generated/$file"
 done
 helm template realsyn-crds charts/realsyn-crds >"$work/crds.yaml"
-for crd in realsynbuilds realsynreleases; do
+for crd in realsynbuilds realsynreleases gpunodes; do
   # Beside its name and what the chart writes about itself, a rendered definition is the generated one.
   yes "$crd is crds/generated" diff -B <(sed -n '/^spec:/,$p' "crds/generated/$crd.yaml") \
     <(helm template realsyn-crds charts/realsyn-crds -s "templates/$crd.yaml" | sed -n '/^spec:/,$p')
   yes "$crd is at most 64 kB" test "$(wc -c <"crds/generated/$crd.yaml")" -le 65536
 done
-yes "definitions stay" test "$(grep -c 'helm.sh/resource-policy: keep' "$work/crds.yaml")" = 2
+yes "definitions stay" test "$(grep -c 'helm.sh/resource-policy: keep' "$work/crds.yaml")" = 3
 
 # Values that are good …
 yes "render default" render
@@ -36,7 +36,7 @@ yes "two operators do not share names" grep -q 'name: realsyn-elsewhere-build-us
 yes "its policies look at its namespace" grep -q 'kubernetes.io/metadata.name: team' \
   <(helm template x "$operator" -n elsewhere --set 'watch.namespaces={team}' -s templates/admission-builds.yaml)
 for switch in serviceMonitor=ServiceMonitor prometheusRule=PrometheusRule podDisruptionBudget=PodDisruptionBudget \
-  serviceAccount=ServiceAccount rbac=Role admissionPolicies=ValidatingAdmissionPolicy dashboard=ConfigMap networkPolicy.controller=NetworkPolicy; do
+  serviceAccount=ServiceAccount gpu=DaemonSet rbac=Role admissionPolicies=ValidatingAdmissionPolicy dashboard=ConfigMap networkPolicy.controller=NetworkPolicy; do
   field=enabled
   case $switch in serviceAccount* | rbac*) field=create ;; esac
   render --set "${switch%=*}.$field=true" >"$work/on"
