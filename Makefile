@@ -9,7 +9,7 @@ KUBERNETES := $(CACHE)/kubernetes
 OUT := $(CACHE)/demo
 REALSYN := target/debug/realsyn
 
-.PHONY: test demo lint build models corpus python tools soak soak-faults e2e kubernetes images charts bench-quality bench-pipeline bench-placement clean-demo
+.PHONY: test demo lint build models corpus python tools soak soak-faults e2e kubernetes images charts bench-quality bench-pipeline bench-placement bench-agent test-gpu clean-demo
 
 # Everything is built with one selection of packages, so that features are resolved once and nothing is built twice.
 build: tools
@@ -34,7 +34,8 @@ soak: models build
 # The operator on a real Kubernetes node, as root on Debian. The binaries are built once, in 10 to 15 minutes.
 e2e: models build kubernetes
 	REALSYN_MODELS=$(abspath $(MODELS)) REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) REALSYN_REQUIRE_CLUSTER=1 \
-	    cargo test --workspace --test operator --test control_plane --test faults --test fields --test quarantine --test node --test images -- --nocapture
+	    cargo test --workspace --test operator --test control_plane --test faults --test fields --test quarantine --test cli --test gpu_node --test node --test images \
+	    -- --nocapture
 
 # Every write of the controller gone wrong in every way, on a real API server: about an hour.
 soak-faults: build kubernetes
@@ -65,6 +66,15 @@ bench-pipeline: models python build
 # Needs nothing else.
 bench-placement:
 	cargo run --release --quiet -p realsyn-plan --example bench_placement
+
+# What the GPU agent costs on a node with eight devices: resident memory and share of a core.
+bench-agent: kubernetes
+	REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) REALSYN_REQUIRE_CLUSTER=1 \
+	    cargo test --workspace --test gpu_node -- --ignored --nocapture cost
+
+# The GPU agent's eyes on this machine's own driver, if it has one.
+test-gpu: build
+	target/debug/realsyn-gpu-agent --once --log-format text
 
 models:
 	python3 scripts/fetch-models.py $(MODELS)

@@ -35,7 +35,8 @@ pub struct Quarantine {
     /// The device's UUID; the whole node without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
-    /// Why, in one word: `Xid79`, `EccUncorrected`, `RowRemapPending`, `Lost`, `Thermal`, `RepeatedFailures`, or a person's own.
+    /// Why, in one word: `Lost`, `ResetRequired`, `Xid79`, `RowRemapFailed`, `EccUncorrected`, `RowRemapPending`, `Thermal`,
+    /// `Unreadable`, `RepeatedFailures`, or a person's own.
     #[schemars(length(min = 1, max = 64))]
     pub reason: String,
     /// Why, in a sentence.
@@ -74,6 +75,9 @@ pub struct GpuNodeStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub devices: Vec<GpuDevice>,
+    /// Whether kubelet does not say which devices containers hold; then nothing counts as held.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub allocation_unknown: bool,
     /// When anything here last changed, RFC 3339.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub changed_at: Option<String>,

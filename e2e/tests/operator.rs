@@ -220,4 +220,16 @@ stringData: {{AWS_ACCESS_KEY_ID: {access}, AWS_SECRET_ACCESS_KEY: {secret}}}
     eprintln!("{state}");
     let digest = kubectl(&["get", "rsr", "part-v1", "-o", "jsonpath={.status.digest}"]).unwrap();
     assert_eq!(digest, expected);
+
+    // What a person asks beside the store, in pods with his own rights.
+    let plugin = |args: &[&str]| {
+        let mut command = Command::new(binary("kubectl-realsyn").unwrap());
+        let output = command.args(args).args(["-n", NAMESPACE]).env("KUBECONFIG", node.kubeconfig()).output().unwrap();
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let planned = plugin(&["plan", "-f", file.to_str().unwrap()]);
+    assert!(planned.contains(" 0 stages to run"), "{planned}");
+    let held = plugin(&["affected", &"0".repeat(32)]);
+    assert!(held.starts_with(&format!("part-v1: does not hold it (digest {}", &expected[..8])), "{held}");
 }

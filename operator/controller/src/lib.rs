@@ -9,14 +9,12 @@
 pub mod context;
 pub mod gpu;
 pub mod health;
-pub mod kinds;
 pub mod lease;
 pub mod machine;
 pub mod metrics;
-pub mod names;
-pub mod plan;
 pub mod reconcile;
 pub mod run;
 pub mod server;
-pub mod text;
 pub mod watches;
+
+pub use realsyn_objects::{kinds, names, plan, text};

@@ -3,10 +3,11 @@
 //! - `session`: from files and flags to a [`run::Run`]
 //! - `run`: reading, computing and committing shards
 //! - `stages`: what each step does
-//! - `build`, `plan_command`, `explain`, `report`: what a person asks for
+//! - `build`, `plan_command`, `explain`, `affected`, `shard_command`, `report`: what a person asks for
 
 #![forbid(unsafe_code)]
 
+pub mod affected;
 pub mod build;
 pub mod exit;
 pub mod explain;
@@ -15,6 +16,7 @@ pub mod progress;
 pub mod report;
 pub mod run;
 pub mod session;
+pub mod shard_command;
 pub mod stage_command;
 pub mod stages;
 

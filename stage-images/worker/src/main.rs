@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use realsyn_plan::Id;
+use realsyn_worker::affected::affected;
 use realsyn_worker::build::{BuildArgs, build, default_jobs};
 use realsyn_worker::exit;
 use realsyn_worker::explain::explain;
@@ -14,6 +15,7 @@ use realsyn_worker::plan_command::{PlanArgs, plan};
 use realsyn_worker::progress::Lines;
 use realsyn_worker::run::{Execution, Order};
 use realsyn_worker::session::{Locations, Session};
+use realsyn_worker::shard_command::{RejectArgs, ShardArgs, forget, reject};
 use realsyn_worker::stage_command::{AdvanceArgs, StageArgs, advance, stage};
 
 /// Image-text datasets out of interleaved documents.
@@ -37,6 +39,17 @@ enum Command {
         /// Its id: 32 hexadecimal digits
         id: Id,
     },
+    /// Say which releases hold an image, a sentence or anything of a document
+    Affected {
+        #[command(flatten)]
+        at: Locations,
+        /// Its id: 32 hexadecimal digits
+        id: Id,
+    },
+    /// Leave out a shard that does not go through, so that its step can be sealed without it
+    Reject(RejectArgs),
+    /// Run a shard again: its commit no longer counts
+    Forget(ShardArgs),
     /// Run the missing shards of one step, as a pod does
     Stage(StageArgs),
     /// Seal what is complete and say, as JSON, which steps are ready to run
@@ -75,6 +88,18 @@ fn run(command: Command) -> anyhow::Result<()> {
             let (inventory, _) = session.inventory(false)?;
             let mut run = session.run(inventory, session.manifests.releases.first())?;
             print!("{}", explain(&mut run, id)?);
+            Ok(())
+        }
+        Command::Affected { at, id } => {
+            print!("{}", affected(&at, id)?);
+            Ok(())
+        }
+        Command::Reject(args) => {
+            print!("{}", reject(&args)?);
+            Ok(())
+        }
+        Command::Forget(args) => {
+            print!("{}", forget(&args)?);
             Ok(())
         }
         Command::Stage(args) => {

@@ -70,12 +70,17 @@ pub struct Ended;
 #[error("{0}; it was voided and will be made again")]
 pub struct InputGone(String);
 
-fn steps(run: &Run) -> Vec<&'static Step> {
+/// The steps of a run, in graph order.
+pub fn steps(run: &Run) -> Vec<&'static Step> {
     let release: &'static [Step] = if run.release.is_some() { RELEASE } else { &[] };
     BUILD.iter().chain(release).collect()
 }
 
-fn begin(session: &Session) -> anyhow::Result<Run> {
+/// A run over the pinned inventory, which is referred to before anything of it is used.
+///
+/// # Errors
+/// The source cannot be listed, or the store cannot be written.
+pub fn begin(session: &Session) -> anyhow::Result<Run> {
     let (inventory, _) = session.inventory(false)?;
     let run = session.run(inventory, session.manifests.releases.first())?;
     session.refer(&run)?;

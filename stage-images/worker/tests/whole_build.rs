@@ -11,12 +11,16 @@ use std::time::Duration;
 
 use realsyn_dataset::formats::table::write_table;
 use realsyn_e2e::{Obelics, sample, write_corpus};
-use realsyn_plan::graph::{BUILD, RELEASE};
+use realsyn_plan::graph::{BUILD, RELEASE, find, ids};
+use realsyn_plan::layout::ShardSpec;
 use realsyn_plan::report::Report;
+use realsyn_worker::affected::affected;
 use realsyn_worker::build::{BuildArgs, Outcome, build};
+use realsyn_worker::explain::load_seals;
 use realsyn_worker::progress::Quiet;
-use realsyn_worker::run::{Execution, Order};
-use realsyn_worker::session::Locations;
+use realsyn_worker::run::{Execution, Job, Order};
+use realsyn_worker::session::{Locations, Session};
+use realsyn_worker::stages::rows::{Gathered, Pair};
 
 /// Documents in the sample that the tests build, and files they are written to.
 const DOCUMENTS: usize = 12;
@@ -366,6 +370,38 @@ fn an_object_that_vanished_is_made_again_with_the_same_digest() {
     let band = Change { release: "  similarity: {low: -1.0, high: 1.0}\n", ..Change::default() };
     let outcome = f.run("healed", &band, false, &TWO).unwrap();
     assert!(outcome.releases[0].1.pairs > 0);
+}
+
+/// An image, a text and a document of a released pair are found in the release, and nothing else is.
+#[test]
+fn a_release_knows_what_it_holds() {
+    let Some((f, _one)) = fixture() else { return };
+    let at = Locations {
+        files: vec![f.manifest("affected", &Change::default())],
+        out: Some(f.out("reference")),
+        models: Some(f.models.clone()),
+        ..Locations::default()
+    };
+    let session = Session::open(&at).unwrap();
+    let (inventory, _) = session.inventory(false).unwrap();
+    let mut run = session.run(inventory, session.manifests.releases.first()).unwrap();
+    load_seals(&mut run).unwrap();
+    let key = realsyn_plan::Digest([0; 32]);
+    let (pack, home) = (find(ids::PACK), find(ids::GATHER));
+    let shard = |step, number| Job::new(&run, step, ShardSpec { number, key, group: number..number + 1 });
+    let released: Vec<Gathered> = shard(pack, 0).partition(ids::GATHER, "rows").unwrap();
+    let pair = &released[0].pair;
+    let of_home: Vec<Pair> = shard(home, pair.home).shard(ids::PAIRS, "pairs").unwrap();
+    assert!(of_home.contains(pair));
+
+    let said = |id| affected(&at, id).unwrap();
+    let image = said(pair.image);
+    assert!(image.starts_with("part-v1: HOLDS it as the image of 1 pair, in shards 00000 (digest "), "{image}");
+    assert!(image.contains(&f.digest[..8]), "{image} is not of {}", f.digest);
+    assert!(said(pair.candidates[0].sentence).contains("HOLDS it as a text of "));
+    let document = said(pair.occurrences[0].document);
+    assert!(document.contains("from the document of "), "{document}");
+    assert!(said(realsyn_plan::Id::of_document(Some("https://nowhere.example/"), "", 0)).contains("does not hold it"));
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! Actions as Kubernetes objects. Pure, and cannot fail.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::ResourceExt;
 use kube::api::DynamicObject;
-use realsyn_crds::{API_VERSION, Stage, execution};
-use realsyn_plan::placement::{GPU_TAINT, Placement};
+use realsyn_crds::{API_VERSION, execution};
+use realsyn_objects::pod::{self, Pod};
 use serde_json::{Value, json};
 
 use super::validate::{Checked, Status};
@@ -17,12 +17,6 @@ use crate::machine::{Action, Order, State, Work};
 use crate::names;
 use crate::text::label_value;
 
-/// Where the manifests are mounted.
-const MANIFESTS: &str = "/etc/realsyn";
-/// The user that pods run as: nobody in particular.
-const USER: i64 = 65532;
-/// Seconds that a worker has after SIGTERM.
-const GRACE: i64 = 60;
 /// Tries of a task beyond `retry` where GPUs get lost.
 const LOST_GPUS: u32 = 3;
 
@@ -99,8 +93,7 @@ fn labels(kind: Kind, object: &DynamicObject) -> BTreeMap<String, String> {
 fn job(kind: Kind, object: &DynamicObject, checked: &Checked, state: &State, order: &Order) -> Job {
     let plan = &checked.plan;
     let image = state.worker_image.as_deref().unwrap_or_default();
-    let manifests: Vec<String> =
-        checked.manifests.keys().flat_map(|key| ["-f".to_owned(), format!("{MANIFESTS}/{key}")]).collect();
+    let manifests = pod::files(checked.manifests.keys());
     let mut labels = labels(kind, object);
     let mut annotations = BTreeMap::from([(names::ATTEMPT.to_owned(), order.attempt.to_string())]);
     let (mut args, stage, container, mut spec);
@@ -115,7 +108,7 @@ fn job(kind: Kind, object: &DynamicObject, checked: &Checked, state: &State, ord
             if let Status::Release(_, pool) = &checked.status {
                 args.extend(["--pool".to_owned(), pool.digest.clone()]);
             }
-            (stage, container) = (Stage::Inventory, names::ADVANCE);
+            (stage, container) = (None, names::ADVANCE);
             labels.insert(names::STAGE.to_owned(), names::ADVANCE.to_owned());
             spec = json!({
                 "backoffLimit": 0,
@@ -127,7 +120,7 @@ fn job(kind: Kind, object: &DynamicObject, checked: &Checked, state: &State, ord
             args.extend(manifests);
             args.extend(["--tasks".to_owned(), list.clone()]);
             args.extend(["--index".to_owned(), "$(JOB_COMPLETION_INDEX)".to_owned()]);
-            (stage, container) = (step.stage, "worker");
+            (stage, container) = (Some(step.stage), "worker");
             labels.insert(names::STAGE.to_owned(), step.stage.name().to_owned());
             labels.insert(names::STEP.to_owned(), step.step.to_owned());
             annotations.insert(names::DIGEST.to_owned(), digest.clone());
@@ -163,7 +156,7 @@ fn job(kind: Kind, object: &DynamicObject, checked: &Checked, state: &State, ord
     }
     spec["template"] = json!({
         "metadata": { "labels": labels },
-        "spec": pod(checked, stage, container, image, &args, gpus),
+        "spec": pod::spec(&Pod { plan, config_map: &checked.config_map, stage, container, image, args: &args, gpus }),
     });
     let job = json!({
         "metadata": {
@@ -188,129 +181,4 @@ fn exits(action: &str, code: i32) -> Value {
         "action": action,
         "onExitCodes": { "containerName": "worker", "operator": "In", "values": [code] },
     })
-}
-
-fn pod(
-    checked: &Checked,
-    stage: Stage,
-    container: &str,
-    image: &str,
-    args: &[String],
-    gpus: Option<&Placement>,
-) -> Value {
-    let plan = &checked.plan;
-    let (mut volumes, mut mounts) = (
-        vec![
-            json!({ "name": "manifests", "configMap": { "name": checked.config_map } }),
-            json!({ "name": "tmp", "emptyDir": { "sizeLimit": "2Gi" } }),
-        ],
-        vec![
-            json!({ "name": "manifests", "mountPath": MANIFESTS, "readOnly": true }),
-            json!({ "name": "tmp", "mountPath": "/tmp" }),
-        ],
-    );
-    for (i, (claim, writable)) in claims(plan).into_iter().enumerate() {
-        let (name, read_only) = (format!("claim-{i}"), !writable);
-        volumes.push(json!({
-            "name": name,
-            "persistentVolumeClaim": { "claimName": claim, "readOnly": read_only },
-        }));
-        mounts.push(json!({ "name": name, "mountPath": format!("/claims/{claim}"), "readOnly": read_only }));
-    }
-    let credentials = plan.build.storage.credentials.clone().unwrap_or_default();
-    let mut env_from = Vec::new();
-    if let Some(secret) = &credentials.secret_name {
-        env_from.push(json!({ "secretRef": { "name": secret } }));
-    }
-    let destination = plan.destination().and_then(|d| d.credentials.clone()).unwrap_or_default();
-    if let Some(secret) = &destination.secret_name {
-        env_from.push(json!({ "prefix": "DESTINATION_", "secretRef": { "name": secret } }));
-    }
-    let mut pod = json!({
-        "restartPolicy": "Never",
-        "automountServiceAccountToken": false,
-        "enableServiceLinks": false,
-        "terminationGracePeriodSeconds": GRACE,
-        "securityContext": {
-            "runAsNonRoot": true,
-            "runAsUser": USER,
-            "runAsGroup": USER,
-            "fsGroup": USER,
-            "fsGroupChangePolicy": "OnRootMismatch",
-            "seccompProfile": { "type": "RuntimeDefault" },
-        },
-        "volumes": volumes,
-        "containers": [{
-            "name": container,
-            "image": image,
-            "args": args,
-            "envFrom": env_from,
-            "volumeMounts": mounts,
-            "resources": resources(checked, stage, container, gpus),
-            "terminationMessagePath": "/dev/termination-log",
-            "terminationMessagePolicy": "File",
-            "securityContext": {
-                "allowPrivilegeEscalation": false,
-                "readOnlyRootFilesystem": true,
-                "capabilities": { "drop": ["ALL"] },
-            },
-        }],
-    });
-    if let Some(account) = credentials.service_account_name {
-        pod["serviceAccountName"] = json!(account);
-    }
-    if let Some(gpus) = gpus {
-        // Where nodes with GPUs are kept free of other work, this is how.
-        pod["tolerations"] = json!([{ "key": GPU_TAINT, "operator": "Exists" }]);
-        if let Some(affinity) = gpus.affinity.node_affinity() {
-            pod["affinity"] = json!({ "nodeAffinity": affinity });
-        }
-    }
-    pod
-}
-
-/// The claims that a spec names, and whether they are written to.
-fn claims(plan: &crate::plan::Plan) -> BTreeMap<String, bool> {
-    // Only what the API calls a URI: that is what the admission policy asks the requester's rights for.
-    fn collect(value: &Value, claims: &mut BTreeSet<String>) {
-        match value {
-            Value::Array(entries) => entries.iter().for_each(|e| collect(e, claims)),
-            Value::Object(fields) => {
-                let uri = fields.get("uri").and_then(Value::as_str).and_then(claim_of);
-                claims.extend(uri.map(str::to_owned));
-                fields.values().for_each(|f| collect(f, claims));
-            }
-            _ => {}
-        }
-    }
-    let mut named = BTreeSet::new();
-    collect(&json!([plan.build, plan.release]), &mut named);
-    let written = [Some(plan.build.storage.uri.as_str()), plan.destination().and_then(|d| d.uri.as_deref())];
-    let written: BTreeSet<&str> = written.into_iter().flatten().filter_map(claim_of).collect();
-    named.iter().map(|claim| (claim.clone(), written.contains(claim.as_str()))).collect()
-}
-
-fn claim_of(uri: &str) -> Option<&str> {
-    uri.strip_prefix("pvc://")?.split('/').next().filter(|claim| !claim.is_empty())
-}
-
-/// What a pod asks for: what the stage says, over modest defaults. Memory is the limit, too, since a worker measures its
-/// queues by it; the processor has none.
-fn resources(checked: &Checked, stage: Stage, container: &str, gpus: Option<&Placement>) -> Value {
-    let is_look = container == names::ADVANCE;
-    let (cpu, memory) = if is_look { ("250m", "1Gi") } else { ("1", "2Gi") };
-    let mut requests = BTreeMap::from(
-        [("cpu", cpu), ("memory", memory), ("ephemeral-storage", "2Gi")].map(|(k, v)| (k.to_owned(), v.to_owned())),
-    );
-    if !is_look {
-        let asked = &execution(&checked.plan.build, stage).resources;
-        requests.extend(asked.iter().map(|(name, q)| (name.clone(), q.as_str().to_owned())));
-    }
-    let mut limits: BTreeMap<String, String> = requests.clone();
-    limits.remove("cpu");
-    if let Some(Placement { allocation, .. }) = gpus {
-        limits.insert(allocation.resource.to_string(), allocation.amount.to_string());
-        requests.insert(allocation.resource.to_string(), allocation.amount.to_string());
-    }
-    json!({ "requests": requests, "limits": limits })
 }

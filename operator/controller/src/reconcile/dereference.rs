@@ -8,6 +8,7 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{DynamicObject, ListParams};
 use kube::{Api, ResourceExt};
+use realsyn_objects::manifest::Manifests;
 use serde_json::Value;
 
 use super::Error;
@@ -30,9 +31,6 @@ pub struct Seen {
     /// The manifests that a release pinned, by key; or those of its pool.
     pub pinned: Option<Manifests>,
 }
-
-/// The content of a ConfigMap of ours.
-pub type Manifests = std::collections::BTreeMap<String, String>;
 
 /// Reads what belongs to an object.
 ///

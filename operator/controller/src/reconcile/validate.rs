@@ -7,13 +7,13 @@ use kube::api::DynamicObject;
 use realsyn_crds::{
     API_VERSION, BuildStatus, Metadata, Pool, PoolRef, Problem, RealSynBuild, RealSynRelease, ReleaseStatus,
 };
+use realsyn_objects::manifest::{Manifests, config_map, file, manifest};
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::dereference::{Manifests, Seen};
+use super::dereference::Seen;
 use crate::kinds::Kind;
 use crate::machine::State;
-use crate::names;
 use crate::plan::Plan;
 use crate::text::sentence;
 
@@ -67,7 +67,7 @@ fn build(object: &DynamicObject) -> Result<Checked, Refusal> {
     problems(realsyn_crds::validate(&build))?;
     let status = build.status.clone().unwrap_or_default();
     let plan = Plan::of_build(&build.spec);
-    let manifests = BTreeMap::from([("build.yaml".to_owned(), manifest(object, Kind::Build))]);
+    let manifests = BTreeMap::from([(file(Kind::Build).to_owned(), manifest(object, Kind::Build))]);
     let generation = object.metadata.generation;
     let is_pool = status.pools.last().is_some_and(|pool| Some(pool.generation) == generation);
     let sealed =
@@ -105,12 +105,12 @@ fn release(object: &DynamicObject, seen: &Seen) -> Result<Checked, Refusal> {
         message: format!("the settings that pool {} was made with are gone; the ConfigMap was deleted", pool.digest),
         stalled: true,
     };
-    let text = seen.pinned.as_ref().and_then(|m| m.get("build.yaml")).ok_or_else(gone)?;
+    let text = seen.pinned.as_ref().and_then(|m| m.get(file(Kind::Build))).ok_or_else(gone)?;
     let build: RealSynBuild = serde_json::from_str(text).map_err(|_| gone())?;
     problems(realsyn_crds::validate_release(&release, Some(&build)))?;
     let manifests = BTreeMap::from([
-        ("build.yaml".to_owned(), text.clone()),
-        ("release.yaml".to_owned(), manifest(object, Kind::Release)),
+        (file(Kind::Build).to_owned(), text.clone()),
+        (file(Kind::Release).to_owned(), manifest(object, Kind::Release)),
     ]);
     let state = State::of(&status.work, status.digest.is_some());
     Ok(Checked {
@@ -157,19 +157,4 @@ fn problems(problems: Vec<Problem>) -> Result<(), Refusal> {
 
 fn invalid(message: String) -> Refusal {
     Refusal { reason: "InvalidSpec", message: sentence(&message, 600), stalled: true }
-}
-
-/// The manifest that pods read: what was written, with the API server's defaults, and nothing that changes by itself.
-fn manifest(object: &DynamicObject, kind: Kind) -> String {
-    let metadata = json!({ "name": object.name_any(), "namespace": object.namespace() });
-    let mut spec = object.data["spec"].clone();
-    // Suspending and going on again changes nothing that a pod does, so it must not change what it reads.
-    _ = spec.as_object_mut().map(|spec| spec.remove("suspend"));
-    let value: Value = json!({ "apiVersion": API_VERSION, "kind": kind.name(), "metadata": metadata, "spec": spec });
-    value.to_string()
-}
-
-fn config_map(object: &DynamicObject, kind: Kind, manifests: &Manifests) -> String {
-    let parts: Vec<(&str, &str)> = manifests.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-    names::config_map_name(&object.name_any(), &object.uid().unwrap_or_default(), kind.name(), &parts)
 }

@@ -3,6 +3,7 @@
 //! [`Ledger`] is the only code that writes commits, seals and voids. It never deletes a record and never re-uses a
 //! name; what it removes is its own attempt's objects after it lost.
 
+mod by_hand;
 mod refs;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use realsyn_plan::layout::{Inventory, layout, made_from, partitions};
 use realsyn_plan::records::{self, Commit, Named, Seal, SealedShard};
 use realsyn_plan::{Digest, Step, StepId};
 
+pub use by_hand::ByHandError;
 pub use refs::{Reference, owner_uid};
 
 use crate::store::{Settled, Store, StoreError, StoreExt};

@@ -173,6 +173,68 @@ fn a_forgotten_shard_runs_as_the_next_generation() {
 }
 
 #[test]
+fn a_shard_rejected_by_hand_is_passed_over_until_it_is_forgotten() {
+    let bench = Bench::new();
+    let seals = Seals::new();
+    let state = bench.state(ids::DOCUMENTS, &seals);
+    let Verdict::Run(missing) = bench.advance(ids::DOCUMENTS, &seals) else { panic!("nothing is there yet") };
+    bench.ledger.reject(&state, 1, "bad scan", "hand").unwrap();
+    let Verdict::Run(left) = bench.advance(ids::DOCUMENTS, &seals) else { panic!("a shard is missing") };
+    assert_eq!(left, missing[..1], "the rejected one does not run");
+    let seal = bench.run(ids::DOCUMENTS, &seals, "rows");
+    assert_eq!(seal.rejected, BTreeMap::from([("bad scan".to_owned(), 1)]));
+
+    // Data and rejections alike keep their place until they are forgotten.
+    let refused = |number| bench.ledger.reject(&state, number, "again", "hand").unwrap_err().to_string();
+    assert!(refused(0).contains("shard 0 is committed with its data; `forget` it first"), "{}", refused(0));
+    assert!(refused(1).contains("shard 1 is rejected already (bad scan)"), "{}", refused(1));
+    let forgotten = bench.ledger.forget_commit(&state, 1, "test").unwrap();
+    assert_eq!((forgotten.number, forgotten.generation), (1, 0));
+    let Verdict::Run(left) = bench.advance(ids::DOCUMENTS, &seals) else { panic!("a shard is missing") };
+    assert_eq!((left.len(), left[0].spec.number, left[0].generation), (1, 1, 1));
+    let whole = bench.run(ids::DOCUMENTS, &seals, "rows");
+    assert!(whole.rejected.is_empty() && whole.generation == 1, "{whole:?}");
+}
+
+#[test]
+fn forgetting_before_the_seal_keeps_a_late_advance_from_sealing_what_was_forgotten() {
+    let bench = Bench::new();
+    let seals = Seals::new();
+    let state = bench.state(ids::DOCUMENTS, &seals);
+    let Verdict::Run(missing) = bench.advance(ids::DOCUMENTS, &seals) else { panic!("nothing is there yet") };
+    for m in &missing {
+        let commit = bench.shard(ids::DOCUMENTS, m.spec.key, m.spec.number, 0, &format!("a{}", m.spec.number), "x");
+        assert!(matches!(bench.ledger.commit(ids::DOCUMENTS, &commit).unwrap(), Committed::Won));
+    }
+    // An advance that has read everything, and is slow to write.
+    let Some(Verdict::Seal(late)) = bench.ledger.look(&state).unwrap() else { panic!("a seal is due") };
+    bench.ledger.forget_commit(&state, 0, "test").unwrap();
+    let name = records::seal_name(ids::DOCUMENTS, &late.stage_digest, late.generation);
+    bench.ledger.store().put(&name, &late.encode().0).unwrap();
+    let Verdict::Run(left) = bench.advance(ids::DOCUMENTS, &seals) else { panic!("the late seal counts") };
+    assert_eq!(left.iter().map(|m| (m.spec.number, m.generation)).collect::<Vec<_>>(), [(0, 1)]);
+}
+
+#[test]
+fn what_cannot_be_rejected_or_forgotten_is_told() {
+    let bench = Bench::new();
+    let seals = Seals::new();
+    let state = bench.state(ids::DOCUMENTS, &seals);
+    let names = bench.names("");
+    let said = |result: Result<(), ByHandError>| result.unwrap_err().to_string();
+    assert!(
+        said(bench.ledger.reject(&state, 2, "r", "hand")).contains("has the shards 0 to 1, so there is no shard 2")
+    );
+    assert!(said(bench.ledger.forget_commit(&state, 0, "w").map(drop)).contains("has no commit that counts"));
+    let waiting = bench.state(ids::SENTENCES, &seals);
+    assert!(said(bench.ledger.reject(&waiting, 0, "r", "hand")).contains("sentences/split has no shards yet"));
+    let alone = Bench { inventory: inventory(&["a"]), ..Bench::new() };
+    let only = alone.ledger.reject(&alone.state(ids::DOCUMENTS, &seals), 0, "r", "hand");
+    assert!(said(only).contains("is the only one of documents/extract"));
+    assert_eq!(bench.names(""), names, "nothing was written");
+}
+
+#[test]
 fn a_seal_whose_ground_changed_is_voided_and_made_again() {
     let bench = Bench::new();
     let mut seals = Seals::new();

@@ -265,7 +265,7 @@ fn commit(run: &Run, step: &'static Step, shard: Finished) -> Result<Effort, Sta
 }
 
 /// A name that no other attempt has: it only has to be unique, and nothing that counts depends on it.
-fn attempt_name() -> String {
+pub fn attempt_name() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Digest::builder("attempt")

@@ -18,7 +18,7 @@ use realsyn_plan::recipe::Recipes;
 use realsyn_plan::records::Commit;
 use realsyn_plan::{Digest, StepId};
 
-pub use execute::{ENDING, Execution, Order, Progress, StepEnd, run_shards, run_step};
+pub use execute::{ENDING, Execution, Order, Progress, StepEnd, attempt_name, run_shards, run_step};
 pub use input::Job;
 pub use lists::{CLAIMS, Lists, resolve};
 pub use models::{ModelError, ModelRef, Models};

@@ -1,0 +1,104 @@
+//! `plan -f build.yaml`: what a build file would run on this cluster, what is sealed already, and why.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+use realsyn_crds::{Manifest, parse_manifests, release_warnings, validate, validate_release, warnings};
+use realsyn_objects::kinds::{Kind, KindExt};
+use realsyn_objects::manifest::{self, Manifests};
+use realsyn_objects::plan::Plan;
+use serde_json::{Value, json};
+
+use crate::args::{PlanArgs, PodArgs};
+use crate::cluster::Cluster;
+use crate::store::{Store, must_tell, worker_image};
+use crate::style::pass_on;
+
+/// The documents of the files.
+struct Files {
+    build: DynamicObject,
+    releases: Vec<DynamicObject>,
+    plan: Plan,
+}
+
+/// Runs `realsyn plan` beside the store, with the files' settings and the credentials that they name.
+pub async fn plan(cluster: &Cluster, args: &PlanArgs) -> Result<u8> {
+    let Files { mut build, releases, plan } = read(args, &cluster.namespace)?;
+    let name = build.name_any();
+    let there = cluster.list(Kind::Build).await?;
+    let image = image(&args.pod, &name, &there)?;
+    // With the UID of the build that is there the pod goes with it.
+    build.metadata.uid = there.iter().find(|b| b.name_any() == name).and_then(ResourceExt::uid);
+    let mut manifests =
+        Manifests::from([(manifest::file(Kind::Build).to_owned(), manifest::manifest(&build, Kind::Build))]);
+    for (n, release) in releases.iter().enumerate() {
+        manifests.insert(format!("release-{n}.yaml"), manifest::manifest(release, Kind::Release));
+    }
+    let patience = Duration::from_secs(args.pod.timeout);
+    let store =
+        Store { cluster, kind: Kind::Build, object: &build, plan, manifests, config_map: None, image, patience };
+    let ended = store.run("plan", &["plan".to_owned()], &mut pass_on).await?;
+    must_tell(&ended)?;
+    Ok(ended.code)
+}
+
+/// The worker image: as asked for, as the build has it, or as the newest of its neighbours has it.
+fn image(args: &PodArgs, name: &str, there: &[DynamicObject]) -> Result<String> {
+    let own = || there.iter().find(|b| b.name_any() == name).and_then(worker_image);
+    let neighbours = || {
+        let seen = there.iter().filter(|b| worker_image(b).is_some());
+        seen.max_by_key(|b| b.creation_timestamp().map(|t| t.0)).and_then(worker_image)
+    };
+    args.image.clone().or_else(own).or_else(neighbours).context(
+        "no build of this namespace says which worker image the operator uses: give it with --image, or apply the build",
+    )
+}
+
+fn read(args: &PlanArgs, namespace: &str) -> Result<Files> {
+    let (mut builds, mut releases, mut problems) = (Vec::new(), Vec::new(), Vec::new());
+    for file in &args.files {
+        let name = file.display().to_string();
+        let text = std::fs::read_to_string(file).with_context(|| format!("reading {name}"))?;
+        match parse_manifests(&text, &name) {
+            Ok(all) => all.into_iter().for_each(|m| match m {
+                Manifest::Build(build) => builds.push(*build),
+                Manifest::Release(release) => releases.push(*release),
+            }),
+            Err(found) => problems.extend(found.iter().map(ToString::to_string)),
+        }
+    }
+    if let Some(build) = builds.first() {
+        problems.extend(validate(build).iter().map(ToString::to_string));
+        warnings(build).iter().for_each(|warning| eprintln!("warning: {warning}"));
+    }
+    for release in &releases {
+        problems.extend(validate_release(release, builds.first()).iter().map(ToString::to_string));
+        release_warnings(release, builds.first()).iter().for_each(|warning| eprintln!("warning: {warning}"));
+    }
+    if !problems.is_empty() {
+        bail!("the files cannot be planned:\n  {}", problems.join("\n  "));
+    }
+    let [build] = <[_; 1]>::try_from(builds).map_err(|found: Vec<_>| {
+        anyhow::anyhow!("exactly one RealSynBuild is needed in the files, found {}", found.len())
+    })?;
+    let elsewhere = build.metadata.namespace.as_deref().filter(|n| *n != namespace);
+    if let Some(other) = elsewhere {
+        bail!("the build is of the namespace {other}, and this looks at {namespace}: add -n {other}");
+    }
+    let plan = Plan::of_build(&build.spec);
+    let object = |kind, name: &str, spec| object(kind, name, namespace, spec);
+    Ok(Files {
+        plan: match releases.first() {
+            Some(release) => Plan::of_release(&build.spec, &release.spec),
+            None => plan,
+        },
+        build: object(Kind::Build, &build.metadata.name, json!(build.spec)),
+        releases: releases.iter().map(|r| object(Kind::Release, &r.metadata.name, json!(r.spec))).collect(),
+    })
+}
+
+fn object(kind: Kind, name: &str, namespace: &str, spec: Value) -> DynamicObject {
+    DynamicObject::new(name, &kind.resource()).within(namespace).data(json!({ "spec": spec }))
+}

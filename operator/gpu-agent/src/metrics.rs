@@ -1,0 +1,155 @@
+//! What Prometheus sees: the readings that change all the time. Labels are bounded by devices, calls and the catalogue of XIDs.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+use realsyn_crds::GpuNodeStatus;
+
+use crate::facts::{Device, Facts};
+use crate::xid;
+
+type DeviceLabels = [(&'static str, String); 2];
+type Readings = Family<DeviceLabels, Gauge<f64, AtomicU64>>;
+
+/// All metrics of the agent.
+pub struct Metrics {
+    registry: Registry,
+    utilization: Readings,
+    memory_used: Readings,
+    memory: Readings,
+    temperature: Readings,
+    power: Readings,
+    ecc: Readings,
+    remapped: Readings,
+    throttle: Readings,
+    healthy: Readings,
+    allocated: Readings,
+    xids: Family<[(&'static str, String); 3], Counter>,
+    failures: Family<[(&'static str, &'static str); 1], Counter>,
+    /// Whether a driver answers.
+    pub driver: Gauge,
+    /// Looks at the driver.
+    pub looks: Counter,
+    /// Questions that kubelet did not answer.
+    pub kubelet_errors: Counter,
+    /// Writes of the status.
+    pub status_writes: Counter,
+    /// Renewals of the Lease.
+    pub renewals: Counter,
+    /// Writes that failed.
+    pub write_errors: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("realsyn_gpu");
+        let mut readings = |name: &str, help: &str, unit: Option<Unit>| {
+            let family = Readings::default();
+            match unit {
+                Some(unit) => registry.register_with_unit(name, help, unit, family.clone()),
+                None => registry.register(name, help, family.clone()),
+            }
+            family
+        };
+        let new = Self {
+            utilization: readings("utilization", "Share of time in which a kernel ran", Some(Unit::Ratios)),
+            memory_used: readings("memory_used", "Memory in use", Some(Unit::Bytes)),
+            memory: readings("memory", "Memory", Some(Unit::Bytes)),
+            temperature: readings("temperature", "Temperature of the chip", Some(Unit::Celsius)),
+            power: readings("power", "Power drawn", Some(Unit::Other("watts".to_owned()))),
+            ecc: readings("ecc_uncorrected", "Uncorrected ECC errors since the driver was loaded", None),
+            remapped: readings("remapped_rows", "Rows remapped for uncorrected errors", None),
+            throttle: readings("throttle_reasons", "Why the clocks are down, as NVML's bits", None),
+            healthy: readings("healthy", "Whether work can be trusted to it", None),
+            allocated: readings("allocated", "Whether a container holds it", None),
+            xids: Family::default(),
+            failures: Family::default(),
+            driver: Gauge::default(),
+            looks: Counter::default(),
+            kubelet_errors: Counter::default(),
+            status_writes: Counter::default(),
+            renewals: Counter::default(),
+            write_errors: Counter::default(),
+            registry: Registry::default(),
+        };
+        registry.register("xids", "XIDs by number", new.xids.clone());
+        registry.register("nvml_failures", "NVML calls that failed", new.failures.clone());
+        registry.register("driver", "Whether a driver answers", new.driver.clone());
+        registry.register("looks", "Looks at the driver", new.looks.clone());
+        registry.register("kubelet_errors", "Questions that kubelet did not answer", new.kubelet_errors.clone());
+        registry.register("status_writes", "Writes of the status", new.status_writes.clone());
+        registry.register("lease_renewals", "Renewals of the Lease", new.renewals.clone());
+        registry.register("write_errors", "Writes that failed", new.write_errors.clone());
+        Self { registry, ..new }
+    }
+}
+
+impl Metrics {
+    /// Everything in the text format of OpenMetrics.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        _ = encode(&mut text, &self.registry);
+        text
+    }
+
+    /// What a look brought, and the status that followed.
+    pub fn looked(&self, facts: &Facts, status: &GpuNodeStatus) {
+        self.looks.inc();
+        self.driver.set(i64::from(status.driver.is_some()));
+        for failure in &facts.failures {
+            self.failures.get_or_create(&[("call", failure.call)]).inc();
+        }
+        // Of a device that is no longer there nothing must stay.
+        for family in self.readings() {
+            family.clear();
+        }
+        for device in &status.devices {
+            let labels = [("uuid", device.uuid.clone()), ("product", device.product.clone())];
+            let set = |family: &Readings, value: Option<f64>| {
+                if let Some(value) = value {
+                    family.get_or_create(&labels).set(value);
+                }
+            };
+            set(&self.memory, Some(device.memory as f64));
+            set(&self.healthy, Some(f64::from(device.healthy)));
+            set(&self.allocated, Some(f64::from(device.allocated)).filter(|_| !status.allocation_unknown));
+            let is_this = |seen: &&Device| match &seen.uuid {
+                Some(uuid) => *uuid == device.uuid,
+                None => seen.pci.as_ref() == Some(&device.pci),
+            };
+            let Some(seen) = facts.devices.iter().flatten().find(is_this) else { continue };
+            set(&self.utilization, seen.readings.utilization.map(|percent| f64::from(percent) / 100.0));
+            set(&self.memory_used, seen.readings.memory_used.map(|bytes| bytes as f64));
+            set(&self.temperature, seen.readings.temperature.map(f64::from));
+            set(&self.power, seen.readings.power.map(|milliwatts| f64::from(milliwatts) / 1000.0));
+            set(&self.throttle, seen.readings.throttle.map(|bits| bits as f64));
+            set(&self.ecc, seen.faults.ecc_uncorrected.map(|errors| errors as f64));
+            set(&self.remapped, seen.faults.remapped_rows.map(f64::from));
+        }
+    }
+
+    /// An XID of a device.
+    pub fn xid(&self, uuid: String, product: String, number: u64) {
+        let number = if xid::entry(number).is_some() { number.to_string() } else { "other".to_owned() };
+        self.xids.get_or_create(&[("uuid", uuid), ("product", product), ("xid", number)]).inc();
+    }
+
+    fn readings(&self) -> [&Readings; 10] {
+        [
+            &self.utilization,
+            &self.memory_used,
+            &self.memory,
+            &self.temperature,
+            &self.power,
+            &self.ecc,
+            &self.remapped,
+            &self.throttle,
+            &self.healthy,
+            &self.allocated,
+        ]
+    }
+}

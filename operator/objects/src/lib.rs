@@ -1,0 +1,17 @@
+//! What the controller and the kubectl plugin both know of a build's objects in a cluster. Pure: nothing here asks an API
+//! server.
+//!
+//! - [`kinds`], [`names`]: kinds, labels, annotations, and the names of what is made for a build
+//! - [`plan`]: what a spec asks for
+//! - [`manifest`]: the ConfigMap that pods read
+//! - [`pod`]: what a pod of the worker image is made of
+//! - [`text`]: names and strangers' words, made fit for labels and statuses
+
+#![forbid(unsafe_code)]
+
+pub mod kinds;
+pub mod manifest;
+pub mod names;
+pub mod plan;
+pub mod pod;
+pub mod text;
