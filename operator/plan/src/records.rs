@@ -1,7 +1,8 @@
 //! The records of the storage protocol: commit, seal, void; their names and their hashes.
 //!
 //! A name, once used, never stands for another content. Names of commits and seals end in a generation; a record that
-//! must no longer count is voided by a record beside it, and the first generation that is not void counts.
+//! must no longer count is voided by a record beside it, and the first generation that is not void counts. What
+//! clean-up removes is voided first, so what comes late under an old name is never read.
 
 use std::collections::BTreeMap;
 
@@ -367,7 +368,7 @@ pub fn commit_void_name(step: StepId, recipe: &Digest, key: &Digest, generation:
 }
 
 /// The first 128 bits of a digest: names stay short enough for every store, and still never meet.
-fn half(digest: &Digest) -> String {
+pub fn half(digest: &Digest) -> String {
     digest.to_string()[..32].to_owned()
 }
 
@@ -396,6 +397,27 @@ pub fn seal_void_name(step: StepId, stage_digest: &Digest, generation: u32) -> S
     format!("{step}/{stage_digest}.g{generation}.seal.void")
 }
 
+/// What a record about a seal is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SealPart {
+    /// The seal.
+    Seal,
+    /// Its void.
+    Void,
+}
+
+/// Reads the last part of a seal's or its void's name: stage digest and generation.
+pub fn parse_seal_name(file: &str) -> Option<(Digest, u32, SealPart)> {
+    let (digest, rest) = file.split_once(".g")?;
+    let (generation, kind) = rest.split_once('.')?;
+    let part = match kind {
+        "seal.json" => SealPart::Seal,
+        "seal.void" => SealPart::Void,
+        _ => return None,
+    };
+    Some((digest.parse().ok()?, generation.parse().ok()?, part))
+}
+
 /// A name in a recipe's folder, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Named {
@@ -416,4 +438,70 @@ pub fn parse_commit_name(file: &str) -> Option<Named> {
         "void" => Some(Named::Void(key, generation)),
         _ => None,
     }
+}
+
+/// Where the record lies that voids a key's generation because clean-up removed it. An object's name has only the
+/// first half of its key, and an attempt that never committed leaves nothing else: so this has no more either.
+pub fn removed_name(folder: &str, key: &str, generation: u32) -> String {
+    format!("{folder}/{key}.g{generation}.removed")
+}
+
+/// Reads the last part of such a name: half a key, and the generation.
+pub fn parse_removed_name(file: &str) -> Option<(&str, u32)> {
+    let (key, generation) = file.strip_suffix(".removed")?.split_once(".g")?;
+    is_half(key).then_some((key, generation.parse().ok()?))
+}
+
+/// Reads the last part of an object's name: half a key, and the attempt.
+pub fn parse_object_name(file: &str) -> Option<(&str, &str)> {
+    let mut parts = file.splitn(4, '.');
+    let (key, attempt) = (parts.next()?, parts.next()?);
+    // Both the role and the suffix have to be there.
+    (is_half(key) && parts.count() == 2).then_some((key, attempt))
+}
+
+/// Whether this is the first half of a digest.
+pub fn is_half(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+/// The folder of tombstones.
+pub const TOMBSTONES: &str = "_gc/";
+
+/// The records of one tombstone, in the order in which they are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TombstonePart {
+    /// What is to go.
+    Listed,
+    /// Whether it goes.
+    Verdict,
+    /// Everything listed is void: only collectors still have to do with it.
+    Closed,
+    /// Nothing is left to do.
+    Done,
+}
+
+impl TombstonePart {
+    /// All parts.
+    pub const ALL: [Self; 4] = [Self::Listed, Self::Verdict, Self::Closed, Self::Done];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Listed => "tombstone",
+            Self::Verdict => "verdict",
+            Self::Closed => "closed",
+            Self::Done => "done",
+        }
+    }
+}
+
+/// Where a part of a tombstone lies.
+pub fn tombstone_name(number: u32, part: TombstonePart) -> String {
+    format!("{TOMBSTONES}{number}.{}.json", part.name())
+}
+
+/// Reads the name of a tombstone's part.
+pub fn parse_tombstone_name(name: &str) -> Option<(u32, TombstonePart)> {
+    let (number, part) = name.strip_prefix(TOMBSTONES)?.strip_suffix(".json")?.split_once('.')?;
+    Some((number.parse().ok()?, TombstonePart::ALL.into_iter().find(|p| p.name() == part)?))
 }

@@ -11,6 +11,7 @@ use realsyn_worker::affected::affected;
 use realsyn_worker::build::{BuildArgs, build, default_jobs};
 use realsyn_worker::exit;
 use realsyn_worker::explain::explain;
+use realsyn_worker::gc::{GcArgs, gc};
 use realsyn_worker::plan_command::{PlanArgs, plan};
 use realsyn_worker::progress::Lines;
 use realsyn_worker::run::{Execution, Order};
@@ -54,6 +55,8 @@ enum Command {
     Stage(StageArgs),
     /// Seal what is complete and say, as JSON, which steps are ready to run
     Advance(AdvanceArgs),
+    /// Remove what no build and no release names any more
+    Gc(GcArgs),
 }
 
 fn main() -> ExitCode {
@@ -113,6 +116,10 @@ fn run(command: Command) -> anyhow::Result<()> {
                 return std::fs::write(file, report).with_context(|| format!("cannot write {}", file.display()));
             }
             println!("{}", String::from_utf8_lossy(&report));
+            Ok(())
+        }
+        Command::Gc(args) => {
+            print!("{}", gc(&args)?);
             Ok(())
         }
     }

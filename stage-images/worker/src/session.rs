@@ -290,6 +290,8 @@ impl Session {
             owner: format!("{namespace}/{name}"),
             inventory_root: run.inventory.root(),
             recipes: run.recipes.clone(),
+            history: if run.release.is_some() { 1 } else { self.spec.storage.history },
+            gone: false,
         };
         (owner_uid(kind, namespace, name), reference)
     }

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use realsyn_dataset::protocol::LedgerError;
-use realsyn_dataset::store::StoreExt;
 use realsyn_plan::graph::{BUILD, RELEASE, ids};
 use realsyn_plan::judge::{Missing, Verdict};
 use realsyn_plan::recipe::pool_digest;
@@ -65,9 +64,9 @@ pub struct AdvanceArgs {
 #[error("asked to end before all of the task was committed; what was committed counts")]
 pub struct Ended;
 
-/// Something that the task reads is gone. It was voided and will be made again; then the task can run.
+/// Something that the task reads is gone. `advance` has it made again; then the task can run.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}; it was voided and will be made again")]
+#[error("{0}; it will be made again")]
 pub struct InputGone(String);
 
 /// The steps of a run, in graph order.
@@ -210,7 +209,8 @@ fn work(run: &Run, step: &'static Step, missing: Vec<Missing>, jobs: usize) -> a
 
 fn task(run: &Run, step: &Step, list: &Digest, index: usize) -> anyhow::Result<Vec<u32>> {
     let name = task_list_name(step.id, list);
-    let bytes = run.store().get_required(&name)?;
+    // Clean-up removes lists that nobody needs; `advance` writes this one again.
+    let bytes = run.store().get(&name)?.ok_or_else(|| InputGone(format!("the task list {name} is gone")))?;
     if Digest::of_bytes(&bytes) != *list {
         bail!("the task list {name} holds other bytes than its name says; run `advance` to write it again");
     }

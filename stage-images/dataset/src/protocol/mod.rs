@@ -1,12 +1,14 @@
 //! Reading and writing the records that decide which objects count.
 //!
-//! [`Ledger`] is the only code that writes commits, seals and voids. It never deletes a record and never re-uses a
-//! name; what it removes is its own attempt's objects after it lost.
+//! [`Ledger`] is the only code that writes commits, seals and voids. It never re-uses a name. What it removes is its
+//! own attempt's objects after it lost, and, in [`collect`], what no reference names: void first, then gone.
 
 mod by_hand;
+pub mod collect;
 mod refs;
 #[cfg(test)]
 mod tests;
+mod tombstone;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
@@ -14,11 +16,12 @@ use std::sync::Arc;
 
 use realsyn_plan::judge::{Generations, Question, Verdict, judge_commits, judge_seal};
 use realsyn_plan::layout::{Inventory, layout, made_from, partitions};
-use realsyn_plan::records::{self, Commit, Named, Seal, SealedShard};
+use realsyn_plan::records::{self, Commit, Named, Seal, SealPart, SealedShard};
 use realsyn_plan::{Digest, Step, StepId};
 
 pub use by_hand::ByHandError;
-pub use refs::{Reference, owner_uid};
+pub use refs::{Reference, Use, owner_uid};
+pub use tombstone::Tombstone;
 
 use crate::store::{Settled, Store, StoreError, StoreExt};
 
@@ -51,6 +54,9 @@ pub enum LedgerError {
         how: &'static str,
     },
 }
+
+/// How often a listing is taken before a record that it shows and that cannot be read is an error.
+const LISTINGS: usize = 8;
 
 /// How a commit ended.
 #[derive(Debug)]
@@ -96,7 +102,7 @@ impl Ledger {
     /// that what is returned is [`Verdict::Sealed`], [`Verdict::Run`] or [`Verdict::TooManyRejected`].
     pub fn advance(&self, state: &StepState) -> Result<Option<Verdict>, LedgerError> {
         loop {
-            match self.look(state)? {
+            match self.judge(state, true)? {
                 Some(Verdict::VoidSeal(generation)) => {
                     self.void(
                         &records::seal_void_name(state.step.id, &state.digests.0, generation),
@@ -116,6 +122,10 @@ impl Ledger {
 
     /// Judges a step without writing anything.
     pub fn look(&self, state: &StepState) -> Result<Option<Verdict>, LedgerError> {
+        self.judge(state, false)
+    }
+
+    fn judge(&self, state: &StepState, heed: bool) -> Result<Option<Verdict>, LedgerError> {
         let (step, digests) = (state.step, state.digests);
         let Some(made_from) = made_from(step, state.seals) else { return Ok(None) };
         let specs = layout(step, state.inventory, state.seals);
@@ -133,6 +143,11 @@ impl Ledger {
         if let Some(verdict) = judge_seal(&question, &seals) {
             return Ok(Some(verdict));
         }
+        if heed && seals.generation() > 0 {
+            // The digest was sealed once, and a collector may have judged by that seal. What it needs now may be other
+            // commits, where a step before it did not yield the same bytes again.
+            self.heed(|tombstone| self.step_needs(step.id, digests, tombstone))?;
+        }
         let wanted: BTreeSet<Digest> = specs.iter().map(|s| s.key).collect();
         let commits = self.commits(step.id, &digests.1, &wanted)?;
         Ok(Some(judge_commits(&question, seals.generation(), |key| commits.get(key))))
@@ -141,6 +156,19 @@ impl Ledger {
     /// All generations of a step's seal.
     pub fn seals(&self, step: StepId, stage_digest: &Digest) -> Result<Generations<Seal>, LedgerError> {
         self.generations(&format!("{step}/{stage_digest}"), ".seal.json", ".seal.void")
+    }
+
+    /// All generations of a step's seal, by the names of its records alone.
+    fn seal_names(&self, step: StepId, stage_digest: &Digest) -> Result<Generations<()>, LedgerError> {
+        let mut found = Generations::default();
+        for name in self.store.list_names(&format!("{step}/{stage_digest}.g"))? {
+            match name.strip_prefix(&format!("{step}/")).and_then(records::parse_seal_name) {
+                Some((_, generation, SealPart::Seal)) => _ = found.records.insert(generation, ()),
+                Some((_, generation, SealPart::Void)) => _ = found.void.insert(generation),
+                None => {}
+            }
+        }
+        Ok(found)
     }
 
     /// All generations of an inventory, by [`realsyn_plan::recipe::inventory_digest`].
@@ -173,17 +201,29 @@ impl Ledger {
         record: &str,
         void: &str,
     ) -> Result<Generations<T>, LedgerError> {
-        let mut found = Generations::default();
-        for name in self.store.list_names(&format!("{stem}.g"))? {
-            let Some(rest) = name.strip_prefix(stem).and_then(|r| r.strip_prefix(".g")) else { continue };
-            if let Some(generation) = rest.strip_suffix(void).and_then(|g| g.parse().ok()) {
-                found.void.insert(generation);
-            } else if let Some(generation) = rest.strip_suffix(record).and_then(|g| g.parse().ok()) {
-                let bytes = self.store.get_required(&name)?;
-                found.records.insert(generation, parse(&name, &bytes)?);
+        self.listed_again(|| {
+            let mut found = Generations::default();
+            for name in self.store.list_names(&format!("{stem}.g"))? {
+                let Some(rest) = name.strip_prefix(stem).and_then(|r| r.strip_prefix(".g")) else { continue };
+                if let Some(generation) = rest.strip_suffix(void).and_then(|g| g.parse().ok()) {
+                    found.void.insert(generation);
+                } else if let Some(generation) = rest.strip_suffix(record).and_then(|g| g.parse().ok()) {
+                    found.records.insert(generation, parse(&name, &self.store.get_required(&name)?)?);
+                }
+            }
+            Ok(found)
+        })
+    }
+
+    /// Reads records that were listed. Clean-up may remove a void one in between: then the listing is taken again.
+    fn listed_again<T>(&self, mut read: impl FnMut() -> Result<T, LedgerError>) -> Result<T, LedgerError> {
+        for _ in 1..LISTINGS {
+            match read() {
+                Err(LedgerError::Store(StoreError::Missing(_))) => {}
+                done => return done,
             }
         }
-        Ok(found)
+        read()
     }
 
     /// The commits of the wanted keys in a recipe's folder, which also holds other corpora's.
@@ -193,30 +233,40 @@ impl Ledger {
         recipe: &Digest,
         wanted: &BTreeSet<Digest>,
     ) -> Result<HashMap<Digest, Generations<(Commit, Digest)>>, LedgerError> {
+        self.listed_again(|| self.commits_listed(step, recipe, wanted))
+    }
+
+    fn commits_listed(
+        &self,
+        step: StepId,
+        recipe: &Digest,
+        wanted: &BTreeSet<Digest>,
+    ) -> Result<HashMap<Digest, Generations<(Commit, Digest)>>, LedgerError> {
         let folder = records::commit_folder(step, recipe) + "/";
-        let mut named = Vec::new();
+        let halves: HashMap<String, Digest> = wanted.iter().map(|key| (records::half(key), *key)).collect();
+        let (mut found, mut commits) = (Vec::new(), HashMap::<Digest, Generations<(Commit, Digest)>>::new());
         self.store.list(&folder, &mut |entry| {
-            if let Some(file) = entry.name.strip_prefix(&folder)
-                && let Some(found) = records::parse_commit_name(file)
-            {
-                named.push(found);
+            let Some(file) = entry.name.strip_prefix(&folder) else { return ControlFlow::Continue(()) };
+            if let Some((half, generation)) = records::parse_removed_name(file) {
+                if let Some(key) = halves.get(half) {
+                    commits.entry(*key).or_default().void.insert(generation);
+                }
+            } else {
+                match records::parse_commit_name(file) {
+                    Some(Named::Void(key, generation)) if wanted.contains(&key) => {
+                        commits.entry(key).or_default().void.insert(generation);
+                    }
+                    Some(Named::Commit(key, generation)) if wanted.contains(&key) => found.push((key, generation)),
+                    _ => {}
+                }
             }
             ControlFlow::Continue(())
         })?;
-        let mut commits: HashMap<Digest, Generations<(Commit, Digest)>> = HashMap::new();
-        for found in named {
-            match found {
-                Named::Void(key, generation) if wanted.contains(&key) => {
-                    commits.entry(key).or_default().void.insert(generation);
-                }
-                Named::Commit(key, generation) if wanted.contains(&key) => {
-                    let name = records::commit_name(step, recipe, &key, generation);
-                    let bytes = self.store.get_required(&name)?;
-                    let commit = (parse(&name, &bytes)?, Digest::of_bytes(&bytes));
-                    commits.entry(key).or_default().records.insert(generation, commit);
-                }
-                _ => {}
-            }
+        for (key, generation) in found {
+            let name = records::commit_name(step, recipe, &key, generation);
+            let bytes = self.store.get_required(&name)?;
+            let commit = (parse(&name, &bytes)?, Digest::of_bytes(&bytes));
+            commits.entry(key).or_default().records.insert(generation, commit);
         }
         Ok(commits)
     }

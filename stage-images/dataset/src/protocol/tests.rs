@@ -340,6 +340,8 @@ fn the_highest_reference_counts() {
         owner: "datasets/demo".into(),
         inventory_root: Digest([root; 32]),
         recipes: bench.recipes.clone(),
+        history: 2,
+        gone: false,
     };
     assert!(bench.ledger.reference(&uid).unwrap().is_none());
     assert_eq!(bench.ledger.refer(&uid, &reference(0)).unwrap(), None);
@@ -361,6 +363,8 @@ fn references_that_race_all_count_in_turn() {
         owner: "demo".into(),
         inventory_root: Digest([root; 32]),
         recipes: bench.recipes.clone(),
+        history: 2,
+        gone: false,
     };
     std::thread::scope(|scope| {
         for i in 0..8 {

@@ -1,0 +1,143 @@
+//! `realsyn gc` below a root that two builds share: what one gives up goes, what the other names stays.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use realsyn_dataset::store::StoreExt;
+use realsyn_plan::Digest;
+use realsyn_plan::graph::{find, ids};
+use realsyn_plan::layout::{Seals, layout};
+use realsyn_plan::records::{Commit, Data, Effort, Object, Outcome, Seal, object_name, seal_name};
+use realsyn_worker::session::{Locations, Session};
+
+const SHA: &str = "abababababababababababababababababababababababababababababababab";
+
+/// Writes a build's file; builds of another language differ from `sentences` on, and share `documents`.
+fn write_build(folder: &Path, name: &str, language: &str) -> Locations {
+    let text = format!(
+        "apiVersion: realsyn.dev/v1alpha1\nkind: RealSynBuild\nmetadata: {{name: {name}}}\nspec:\n  source: {{format: html, uri: pages}}\n  \
+         storage: {{uri: out}}\n  models:\n    clip: {{sha256: \"{SHA}\"}}\n    perplexity: {{sha256: \"{SHA}\"}}\n    llm: {{sha256: \"{SHA}\"}}\n  \
+         stages: {{sentences: {{maxWords: {language}}}}}\n"
+    );
+    let file = folder.join(format!("{name}.yaml"));
+    std::fs::write(&file, text).unwrap();
+    Locations { files: vec![file], ..Locations::default() }
+}
+
+/// The first two steps of a build, with a few bytes in place of what they would compute.
+fn begin(at: &Locations) {
+    let session = Session::open(at).unwrap();
+    let (inventory, _) = session.inventory(false).unwrap();
+    let run = session.run(inventory, None).unwrap();
+    session.refer(&run).unwrap();
+    let mut seals = Seals::new();
+    for step in [ids::DOCUMENTS, ids::SENTENCES] {
+        let digests = run.recipes.digests(step);
+        if let Some(seal) = session.ledger.seals(step, &digests.0).unwrap().current() {
+            seals.insert(step, seal.clone());
+            continue;
+        }
+        let specs = layout(find(step), &run.inventory, &seals).unwrap();
+        let mut commits = Vec::new();
+        for spec in specs {
+            let name = object_name(step, &digests.1, &spec.key, "0a", "rows", "txt");
+            run.store().put(&name, b"rows").unwrap();
+            let (role, hash) = ("rows".into(), Digest::of_bytes(b"rows"));
+            let objects = vec![Object { role, name, bytes: 4, hash, rows: 1, parts: None }];
+            let commit = Commit {
+                step: step.to_string(),
+                recipe: digests.1,
+                key: spec.key,
+                number: spec.number,
+                generation: 0,
+                attempt: "0a".into(),
+                outcome: Outcome::Data(Data { objects, ..Data::default() }),
+                effort: Effort::default(),
+            };
+            session.ledger.commit(step, &commit).unwrap();
+            let record = commit.encode().1;
+            commits.push((commit, record));
+        }
+        let seal = Seal::new(step, digests, 0, BTreeMap::new(), &commits, &BTreeMap::new());
+        run.store().put_new(&seal_name(step, &digests.0, 0), &seal.encode().0).unwrap();
+        seals.insert(step, seal);
+    }
+}
+
+fn gc(folder: &Path, build: &str, flags: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_realsyn"))
+        .args(["gc", "-f", &format!("{build}.yaml")])
+        .args(flags)
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}{errors}");
+    said
+}
+
+/// Names below the root that count, by the folder of their stage.
+fn stored(folder: &Path, stage: &str) -> Vec<String> {
+    let options = realsyn_dataset::store::StoreOptions::default();
+    let store = realsyn_dataset::store::open(folder.join("out").to_str().unwrap(), &options).unwrap();
+    let names = store.list_names(stage).unwrap();
+    names.into_iter().filter(|n| !n.ends_with("void") && !n.ends_with(".removed")).collect()
+}
+
+#[test]
+fn a_deleted_build_leaves_what_another_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    std::fs::create_dir(folder.join("pages")).unwrap();
+    std::fs::write(folder.join("pages/one.html"), "<p>A dog runs over the green field.</p>").unwrap();
+    let (one, two) = (write_build(folder, "one", "50"), write_build(folder, "two", "60"));
+    begin(&one);
+    begin(&two);
+    // A build that is deleted may have lost its source too.
+    std::fs::remove_dir_all(folder.join("pages")).unwrap();
+    let all = stored(folder, "");
+    assert_eq!((stored(folder, "documents/").len(), stored(folder, "sentences/").len()), (3, 6));
+
+    let said = gc(folder, "one", &["--dry-run", "--age", "0s"]);
+    assert!(said.contains("RealSynBuild default/one") && said.contains("RealSynBuild default/two"), "{said}");
+    assert_eq!(stored(folder, ""), all, "a dry run changed something");
+
+    let said = gc(folder, "one", &["--release-ref"]);
+    assert!(said.contains("gave up the reference of RealSynBuild default/one"), "{said}");
+    assert!(said.contains("open over 1 seals, 1 commits, 1 objects") && said.contains("judged in 24 h"), "{said}");
+    assert_eq!(stored(folder, "sentences/").len(), 6, "nothing goes before its time");
+    println!("{said}");
+
+    // Run again, as a pod that was killed is.
+    let said = gc(folder, "one", &["--release-ref", "--age", "0s"]);
+    assert!(said.contains("no reference to give up") && said.contains("tombstone 0: removed 1 seals"), "{said}");
+    println!("{said}");
+    assert_eq!(stored(folder, "documents/").len(), 3, "both builds name these");
+    assert_eq!(stored(folder, "sentences/").len(), 3);
+
+    // The other one goes by its id; it is made again, and finds that it has to run again.
+    let uid = said.lines().find_map(|l| l.strip_prefix("named by  ")?.split_once(' ')).unwrap().0.to_owned();
+    gc(folder, "one", &["--forget-ref", &uid, "--age", "0s"]);
+    assert_eq!(stored(folder, "documents/").len() + stored(folder, "sentences/").len(), 0);
+    let said = gc(folder, "one", &["--age", "0s"]);
+    assert!(said.contains("no build and no release names anything here"), "{said}");
+}
+
+#[test]
+fn an_unknown_reference_or_age_is_refused_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("out")).unwrap();
+    write_build(folder.path(), "one", "50");
+    for (flags, advice) in [(["--forget-ref", "nobody"], "--dry-run` lists"), (["--age", "1 day"], "such as 24h")] {
+        let output = Command::new(env!("CARGO_BIN_EXE_realsyn"))
+            .args(["gc", "-f", "one.yaml"])
+            .args(flags)
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.contains(advice), "{said}");
+    }
+}
