@@ -54,7 +54,7 @@ rights() { # ACCOUNT NAMESPACE
   kubectl auth can-i --list --no-headers -n "$2" --as "$1" | grep -vE '^ |^self|clustertrust' | tr -s ' ' | sort
 }
 sort >"$work/rights" <<'RIGHTS'
-configmaps [] [] [get create]
+configmaps [] [] [get list watch create delete]
 events [] [] [list watch]
 events.events.k8s.io [] [] [create patch]
 jobs.batch [] [] [get list watch create patch delete]

@@ -87,6 +87,18 @@ pub enum Command {
         #[command(flatten)]
         pod: PodArgs,
     },
+    /// Remove from a build's store what no build and no release names any more
+    Gc {
+        /// Whose store
+        #[command(flatten)]
+        build: OfBuild,
+        /// Show what would go and what stays; remove nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// How the pod is run
+        #[command(flatten)]
+        pod: PodArgs,
+    },
     /// Try again at once what has failed
     Retry(Named),
     /// Stop the pods of a build; what is committed stays

@@ -12,6 +12,7 @@ use kube::runtime::reflector::Store;
 use kube::{Client, ResourceExt};
 use tokio::sync::watch;
 
+use crate::clean_up::Wishes;
 use crate::gpu::nodes::Nodes;
 use crate::machine::Trouble;
 use crate::metrics::Metrics;
@@ -48,6 +49,8 @@ pub struct Context {
     pub jobs: Store<Job>,
     /// Our pods, without their specs.
     pub pods: Store<Pod>,
+    /// What is to become of the work of deleted builds.
+    pub wishes: Wishes,
     /// Warnings about Jobs.
     pub events: Store<Event>,
     /// The metrics.

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod clean_up;
 pub mod context;
 pub mod gpu;
 pub mod health;

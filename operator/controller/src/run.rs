@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use futures::channel::mpsc::{UnboundedSender, unbounded};
 use futures::{FutureExt, StreamExt, TryFutureExt};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Event, Node, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Pod};
 use kube::api::{DynamicObject, ListParams};
 use kube::runtime::controller::{Action, Config, applier};
 use kube::runtime::events::{Recorder, Reporter};
@@ -20,6 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::clean_up;
 use crate::context::{Context, Options};
 use crate::gpu::guard::Guard;
 use crate::gpu::nodes::{GpuNode, Nodes, strip_node};
@@ -75,6 +76,7 @@ pub async fn run(client: Client, options: Options, process: Process, stop: watch
         jobs: caches.jobs.as_reader(),
         pods: caches.pods.as_reader(),
         events: caches.events.as_reader(),
+        wishes: caches.wishes.as_reader(),
         metrics: metrics.clone(),
         nodes: nodes.clone(),
         recorder: Recorder::new(client.clone(), Reporter { controller: names::CONTROLLER.to_owned(), instance }),
@@ -86,6 +88,7 @@ pub async fn run(client: Client, options: Options, process: Process, stop: watch
     let (release_queue, releases) = unbounded();
     let queues = Queues { builds: build_queue, releases: release_queue, context: context.clone() };
     caches.follow(&mut tasks, &client, &options, &queues, &health, &metrics);
+    tasks.spawn(clean_up::run(context.clone()));
     if options.gpus {
         let (tell, told) = unbounded();
         gpu_nodes.follow(&mut tasks, &client, tell, &health, &metrics);
@@ -205,6 +208,7 @@ struct Caches {
     jobs: Writer<Job>,
     pods: Writer<Pod>,
     events: Writer<Event>,
+    wishes: Writer<ConfigMap>,
 }
 
 impl Caches {
@@ -215,6 +219,7 @@ impl Caches {
             jobs: Writer::default(),
             pods: Writer::default(),
             events: Writer::default(),
+            wishes: Writer::default(),
         }
     }
 
@@ -251,6 +256,8 @@ impl Caches {
         let tell = move |news: News<'_, Pod>| q.labelled(news);
         tasks.spawn(follow(watched("pods"), scoped(client, options), ours(), self.pods, strip_pod, tell));
         let q = queues.clone();
+        let wishes = ours().labels(&format!("{}={}", names::STAGE, names::CLEAN_UP));
+        tasks.spawn(follow(watched("wishes"), scoped(client, options), wishes, self.wishes, as_it_is, |_| ()));
         let warnings = watcher::Config::default().fields("involvedObject.kind=Job,type=Warning");
         let tell = move |news: News<'_, Event>| {
             if let News::Of(event) = news {

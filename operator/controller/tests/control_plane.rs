@@ -4,10 +4,12 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::batch::v1::Job;
-use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, ResourceExt};
 use realsyn_cluster::{ControlPlane, Options as Cluster, missing_for_control_plane, skip};
@@ -15,7 +17,7 @@ use realsyn_controller::context::Options;
 use realsyn_controller::kinds::Kind;
 use realsyn_controller::names;
 use realsyn_controller::run::{Process, run};
-use realsyn_crds::{RealSynBuild, RealSynRelease, Stage};
+use realsyn_crds::{RealSynBuild, RealSynRelease, Retain, Stage};
 use serde_json::{Value, json};
 use support::{Fate, World, examples, is, why};
 use tokio::net::TcpListener;
@@ -124,10 +126,12 @@ fn builds_and_releases_on_a_real_api_server() {
             }
             plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"])?;
             let (stalling, halting) = (Site::open(&plane, "stalls").await?, Site::open(&plane, "halts").await?);
+            let leaving = Site::open(&plane, "leaves").await?;
             tokio::try_join!(
                 async { journey(early).await.context("journey") },
                 async { stalls(stalling).await.context("stalls") },
                 async { halts(halting).await.context("halts") },
+                async { leaves(leaving).await.context("leaves") },
                 async { process(&plane).await.context("process") },
             )
         })
@@ -281,6 +285,43 @@ async fn halts(site: Site) -> Result<()> {
     *site.world.script.lock().unwrap() = workers(|| Fate::Works);
     site.world.until(Kind::Build, build, "the build to be ready", |s| is(s, "Ready")).await?;
     site.close().await
+}
+
+/// A build with `retain: Delete` goes at once, and its work after it, in as many runs as the store asks for.
+async fn leaves(mut site: Site) -> Result<()> {
+    site.build.spec.storage.retain = Retain::Delete;
+    site.apply_build().await?;
+    let build = "obelics";
+    site.world.until(Kind::Build, build, "the build to be ready", |s| is(s, "Ready")).await?;
+    let maps: Api<ConfigMap> = Api::namespaced(site.world.client.clone(), &site.world.namespace);
+    let wishes = ListParams::default().labels(&format!("{}={}", names::STAGE, names::CLEAN_UP));
+    ensure!(maps.list(&wishes).await?.items.len() == 1, "the wish is not recorded");
+    ensure!(site.world.cleaned.load(Ordering::SeqCst) == 0, "cleaned up under a build that is there");
+
+    // A change of mind, and back.
+    let retain = |how: &str| json!({ "spec": { "storage": { "retain": how } } });
+    site.patch(Kind::Build, build, retain("Keep")).await?;
+    until(async || Ok(maps.list(&wishes).await?.items.is_empty())).await.context("no wish any more")?;
+    site.patch(Kind::Build, build, retain("Delete")).await?;
+    until(async || Ok(maps.list(&wishes).await?.items.len() == 1)).await.context("the wish again")?;
+
+    site.world.api(Kind::Build).delete(build, &DeleteParams::default()).await?;
+    until(async || Ok(site.world.api(Kind::Build).get_opt(build).await?.is_none())).await.context("the end")?;
+    until(async || Ok(maps.list(&wishes).await?.items.is_empty())).await.context("the clean-up")?;
+    let runs = site.world.cleaned.load(Ordering::SeqCst);
+    ensure!(runs == 2, "{runs} runs");
+    until(async || Ok(site.jobs().await?.is_empty())).await.context("the end of the Jobs")?;
+    site.close().await
+}
+
+async fn until(mut done: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+    for _ in 0..1200 {
+        if done().await? {
+            return Ok(());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    anyhow::bail!("waited in vain")
 }
 
 /// The binary itself: it becomes ready, leads, and on SIGTERM ends well and hands the Lease back.

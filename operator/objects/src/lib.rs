@@ -2,6 +2,7 @@
 //! server.
 //!
 //! - [`kinds`], [`names`]: kinds, labels, annotations, and the names of what is made for a build
+//! - [`nodes`]: nodes and their GPUs, as the planner takes them
 //! - [`plan`]: what a spec asks for
 //! - [`manifest`]: the ConfigMap that pods read
 //! - [`pod`]: what a pod of the worker image is made of
@@ -12,6 +13,7 @@
 pub mod kinds;
 pub mod manifest;
 pub mod names;
+pub mod nodes;
 pub mod plan;
 pub mod pod;
 pub mod text;

@@ -31,6 +31,12 @@ pub const QUARANTINE: &str = "realsyn.dev/gpu-quarantine";
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Its value.
 pub const CONTROLLER: &str = "realsyn-controller";
+/// The stage label of what cleans up after a deleted build, and its container's name.
+pub const CLEAN_UP: &str = "clean-up";
+/// Annotation: the UID of the build that something outlives.
+pub const OF_UID: &str = "realsyn.dev/of-uid";
+/// Annotation: its name.
+pub const OF_NAME: &str = "realsyn.dev/of-name";
 /// The stage label of a look at the store, and its container's name.
 pub const ADVANCE: &str = "advance";
 

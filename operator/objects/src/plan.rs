@@ -2,6 +2,7 @@
 
 use realsyn_crds::{BuildSpec, Destination, ReleaseSpec, Stage, device, execution, release_settings};
 use realsyn_plan::Digest;
+use realsyn_plan::placement::{Demand, GPU_TAINT, Toleration};
 use realsyn_plan::recipe::Recipes;
 use serde_json::json;
 
@@ -66,6 +67,13 @@ impl Plan {
         let device =
             device(&self.build, stage).filter(|d| d.engine == realsyn_crds::Engine::Cuda || d.gpu.is_some())?;
         Some(device.gpu.clone().unwrap_or_default())
+    }
+
+    /// What the stage's pods need of GPUs, for so many tasks.
+    pub fn demand(&self, stage: Stage, tasks: u32) -> Option<Demand> {
+        let mut demand = Demand::of_stage(&self.build, stage, tasks)?;
+        demand.tolerations.push(Toleration { key: GPU_TAINT.to_owned(), value: None, effect: String::new() });
+        Some(demand)
     }
 
     /// The hash of everything that a stage's pods are made of. A Job whose hash is another is replaced; what the pods

@@ -106,6 +106,15 @@ pub struct Complete {
     pub uri: Option<String>,
 }
 
+/// What a clean-up tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CleanUpReport {
+    /// Seconds until there is something to do again; nothing is left to do without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again_in: Option<u64>,
+}
+
 /// A message that is not a report.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the report of an advance pod cannot be used: {0}")]

@@ -1,6 +1,7 @@
 //! `realsyn gc`: removes what no build and no release names any more.
 
 use std::fmt::Write;
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
@@ -8,6 +9,7 @@ use realsyn_crds::RealSynBuild;
 use realsyn_dataset::protocol::collect::{Cleaned, Cleaning, StageTotals, Totals};
 use realsyn_dataset::protocol::{Ledger, owner_uid};
 use realsyn_dataset::store::{StoreOptions, check_conditional, open};
+use realsyn_plan::report::CleanUpReport;
 
 use crate::report::bytes;
 use crate::run::resolve;
@@ -31,6 +33,9 @@ pub struct GcArgs {
     /// First give up the reference with this id, as `gc` shows it
     #[arg(long, value_name = "UID", conflicts_with = "dry_run")]
     pub forget_ref: Vec<String>,
+    /// Where is written, as Kubernetes reads it, when to look again
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
 }
 
 /// Reads `24h`, `90m`, `0s`.
@@ -86,6 +91,11 @@ pub fn gc(args: &GcArgs) -> anyhow::Result<String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_secs();
     let cleaned = ledger.clean(&Cleaning { dry_run: args.dry_run, age: args.age, now })?;
     tell(&mut text, &cleaned, args.dry_run);
+    if let Some(file) = &args.report {
+        let report = CleanUpReport { again_in: cleaned.open.as_ref().map(|open| open.wait) };
+        let report = serde_json::to_vec(&report).context("a number")?;
+        std::fs::write(file, report).with_context(|| format!("cannot write {}", file.display()))?;
+    }
     Ok(text)
 }
 

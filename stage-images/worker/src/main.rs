@@ -119,7 +119,7 @@ fn run(command: Command) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Gc(args) => {
-            print!("{}", gc(&args)?);
+            print!("{}", exit::explained(args.report.as_deref(), gc(&args))?);
             Ok(())
         }
     }

@@ -3,7 +3,9 @@
 mod affected;
 mod change;
 mod explain;
+mod gc;
 mod logs;
+mod placement;
 mod plan;
 mod shards;
 
@@ -41,6 +43,7 @@ pub async fn run(flags: Flags) -> Result<u8> {
             shards::reject(&cluster, shard, reason, &build.build, pod).await
         }
         Command::Forget { shard, build, pod } => shards::forget(&cluster, shard, &build.build, pod).await,
+        Command::Gc { build, dry_run, pod } => gc::gc(&cluster, &build.build, *dry_run, pod).await,
         Command::Retry(named) => change::retry(&cluster, named).await,
         Command::Suspend { name } => change::suspend(&cluster, name, true).await,
         Command::Resume { name } => change::suspend(&cluster, name, false).await,

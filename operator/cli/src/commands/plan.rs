@@ -11,10 +11,11 @@ use realsyn_objects::manifest::{self, Manifests};
 use realsyn_objects::plan::Plan;
 use serde_json::{Value, json};
 
+use super::placement::placement;
 use crate::args::{PlanArgs, PodArgs};
 use crate::cluster::Cluster;
 use crate::store::{Store, must_tell, worker_image};
-use crate::style::pass_on;
+use crate::style::{Style, pass_on, print};
 
 /// The documents of the files.
 struct Files {
@@ -41,6 +42,9 @@ pub async fn plan(cluster: &Cluster, args: &PlanArgs) -> Result<u8> {
         Store { cluster, kind: Kind::Build, object: &build, plan, manifests, config_map: None, image, patience };
     let ended = store.run("plan", &["plan".to_owned()], &mut pass_on).await?;
     must_tell(&ended)?;
+    if ended.code == 0 {
+        print(placement(cluster, &store.plan, Style::of_stdout().width).await.as_bytes())?;
+    }
     Ok(ended.code)
 }
 

@@ -173,6 +173,8 @@ pub fn step(view: &View, mut state: State) -> State {
     if view.retry.is_some_and(|token| state.retried.as_deref() != Some(token)) {
         state.retried = view.retry.map(|token| sentence(token, 63));
         forget_failures(&mut state);
+        // A person may know that the store has lost something; a release is what it is.
+        state.finished &= view.plan.release.is_some();
         state.advance.due |= !state.finished;
     }
     if view.suspend {

@@ -2,15 +2,13 @@
 //! that are not there yet.
 
 use realsyn_crds::{Stage, StageState};
-use realsyn_plan::placement::{Demand, GPU_TAINT, Placeable, Placement, Toleration};
+use realsyn_plan::placement::{Placeable, Placement};
 
 use super::{State, View};
 
 /// Where a stage fits; `None` if its pods hold no GPU.
 pub(super) fn place(view: &View, stage: Stage, tasks: u32) -> Option<Placement> {
-    let mut demand = Demand::of_stage(&view.plan.build, stage, tasks.max(1))?;
-    demand.tolerations.push(Toleration { key: GPU_TAINT.to_owned(), value: None, effect: String::new() });
-    Some(view.inventory.place(&demand))
+    view.plan.demand(stage, tasks.max(1)).map(|demand| view.inventory.place(&demand))
 }
 
 /// The condition `Placeable`: status, reason and message; `None` if no stage holds GPUs. It says nothing that changes

@@ -20,6 +20,7 @@ use kube::api::DynamicObject;
 use kube::runtime::controller::Action;
 use realsyn_crds::Condition;
 
+use crate::clean_up;
 use crate::context::Context;
 use crate::kinds::Kind;
 use crate::machine;
@@ -80,6 +81,10 @@ pub async fn reconcile(kind: Kind, object: Arc<DynamicObject>, context: Arc<Cont
             return Ok(Action::await_change());
         }
     };
+    if kind == Kind::Build {
+        let recorded = clean_up::wish(&object, &checked, &context).await;
+        recorded.map_err(|e| Error::Apply(format!("recording whether the work is to go with the build: {e}")))?;
+    }
     let inventory = context.nodes.inventory();
     let view = plan::view(&object, &checked, &seen, &context, &inventory, now);
     let mut state = machine::step(&view, checked.state.clone());

@@ -74,8 +74,8 @@ fn build(object: &DynamicObject) -> Result<Checked, Refusal> {
         |stage| status.work.stages.iter().any(|s| s.name == stage && s.state == realsyn_crds::StageState::Sealed);
     let advance = status.work.advance.clone().unwrap_or_default();
     let is_idle = !advance.due && !advance.running && status.work.inventory.is_some();
-    let stopped = plan.stops_early() && is_idle && plan.required().all(sealed);
-    let state = State::of(&status.work, is_pool || stopped);
+    let finished = is_idle && (is_pool || plan.stops_early()) && plan.required().all(sealed);
+    let state = State::of(&status.work, finished);
     Ok(Checked {
         suspend: build.spec.suspend,
         config_map: config_map(object, Kind::Build, &manifests),

@@ -1,0 +1,125 @@
+//! Where the stages of a build that hold GPUs would run: which nodes fit, and why the others do not.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use k8s_openapi::api::core::v1::Node;
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+use realsyn_crds::Stage;
+use realsyn_objects::nodes::{GpuNode, planners_view};
+use realsyn_objects::plan::Plan;
+use realsyn_plan::placement::{Inventory, Placement};
+
+use crate::cluster::Cluster;
+use crate::format::wrap;
+
+/// More tasks than any stage has at once: what fits is what counts.
+const MANY: u32 = 10_000;
+/// Reasons that are shown of a stage.
+const REASONS: usize = 6;
+
+/// The table for a plan, or nothing if no stage holds GPUs.
+pub async fn placement(cluster: &Cluster, plan: &Plan, width: usize) -> String {
+    match plan.required().any(|stage| plan.wants_gpu(stage).is_some()) {
+        true => table(plan, &inventory(cluster).await, width),
+        false => String::new(),
+    }
+}
+
+/// The GPUs of the cluster, as far as the user may see them.
+async fn inventory(cluster: &Cluster) -> Inventory {
+    let (nodes, gpu_nodes): (Api<Node>, Api<GpuNode>) =
+        (Api::all(cluster.client.clone()), Api::all(cluster.client.clone()));
+    let Ok(nodes) = nodes.list(&ListParams::default()).await else { return Inventory::unknown() };
+    // Without agents there are none, and labels have to do.
+    let gpu_nodes = gpu_nodes.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
+    let gpu_nodes: BTreeMap<String, GpuNode> = gpu_nodes.into_iter().map(|n| (n.name_any(), n)).collect();
+    nodes.items.iter().map(|node| planners_view(node, gpu_nodes.get(&node.name_any()))).collect()
+}
+
+fn table(plan: &Plan, inventory: &Inventory, width: usize) -> String {
+    let mut text = format!("\n{:<26} {:>9} {:>5} {:>8} {:>5}  needs\n", "GPUs for", "nodes", "GPUs", "at once", "now");
+    for stage in plan.required() {
+        let Some(demand) = plan.demand(stage, MANY) else { continue };
+        let placement = inventory.place(&demand);
+        _ = writeln!(text, "{} {demand}", row(stage, &placement, inventory));
+        if placement.nodes.is_empty() {
+            lines(&mut text, &placement.sentence, width);
+        } else {
+            for unfit in placement.unfit.iter().take(REASONS) {
+                lines(&mut text, &unfit.to_string(), width);
+            }
+            let more: usize = placement.unfit.iter().skip(REASONS).map(|group| group.nodes.len()).sum();
+            if more > 0 {
+                lines(&mut text, &format!("{more} more nodes for other reasons"), width);
+            }
+        }
+    }
+    text.push_str("Hours and cost are not told: nothing has been measured on these GPUs.\n");
+    text
+}
+
+fn row(stage: Stage, placement: &Placement, inventory: &Inventory) -> String {
+    let unfit: usize = placement.unfit.iter().map(|group| group.nodes.len()).sum();
+    let nodes = match inventory.is_known() {
+        true => format!("{} of {}", placement.nodes.len(), placement.nodes.len() + unfit),
+        false => "?".to_owned(),
+    };
+    let now = placement.now.filter(|_| inventory.is_known()).map_or("?".to_owned(), |now| now.to_string());
+    format!("{:<26} {nodes:>9} {:>5} {:>8} {now:>5} ", stage.name(), placement.gpus, placement.at_once)
+}
+
+fn lines(text: &mut String, sentence: &str, width: usize) {
+    for line in wrap(sentence, width.saturating_sub(4)) {
+        _ = writeln!(text, "    {line}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use realsyn_crds::{Gpu, Quantity, parse_manifests};
+    use realsyn_plan::placement::{NodeFacts, NodeGpus};
+
+    use super::*;
+
+    fn plan() -> Plan {
+        let text = include_str!("../../../../manifests/examples/build.yaml");
+        let realsyn_crds::Manifest::Build(mut build) = parse_manifests(text, "example").unwrap().remove(0) else {
+            panic!("build.yaml holds a build")
+        };
+        build.spec.stop_after = Some(Stage::SentenceScore);
+        build.spec.stages.sentence_score.device.gpu =
+            Some(Gpu { min_memory: Some(Quantity::new("60Gi")), ..Gpu::default() });
+        Plan::of_build(&build.spec)
+    }
+
+    fn node(name: &str, gpu: Option<(&str, u64)>) -> NodeGpus {
+        let mut facts = NodeFacts { name: name.to_owned(), ready: true, ..NodeFacts::default() };
+        if let Some((product, gib)) = gpu {
+            let labels =
+                [("product", product.to_owned()), ("memory", (gib * 1024).to_string()), ("count", "8".to_owned())];
+            facts.labels = labels.into_iter().map(|(k, v)| (format!("nvidia.com/gpu.{k}"), v)).collect();
+            facts.allocatable.insert("nvidia.com/gpu".to_owned(), "8".to_owned());
+        }
+        NodeGpus::of(&facts, None)
+    }
+
+    #[test]
+    fn each_stage_has_a_row_and_each_other_node_a_reason() {
+        let nodes = [
+            node("gpu-1", Some(("NVIDIA-A100-SXM4-80GB", 80))),
+            node("gpu-2", Some(("NVIDIA-A100-SXM4-40GB", 40))),
+            node("cpu-1", None),
+            node("cpu-2", None),
+        ];
+        let text = table(&plan(), &nodes.into_iter().collect(), 100);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[1], "GPUs for                       nodes  GPUs  at once   now  needs");
+        assert_eq!(lines[2], "sentence-score                1 of 4     8        8     ?  1 GPU with 60 GiB");
+        assert_eq!(lines[3], "    gpu-2: A100-SXM4-40GB has 40 GiB, 60 needed");
+        assert_eq!(lines[4], "    2 nodes: no GPUs");
+        let text = table(&plan(), &Inventory::unknown(), 100);
+        assert!(text.contains("may not read nodes"), "{text}");
+    }
+}

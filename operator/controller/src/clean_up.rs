@@ -1,0 +1,266 @@
+//! What becomes of the work of a deleted build with `retain: Delete`.
+//!
+//! The wish outlives the build in a ConfigMap of its own, with the manifest: the build's deletion waits for nobody, and
+//! nothing is lost if the controller is away. Once the build is gone a Job beside the store gives up the build's reference
+//! and removes what no other names, in runs a day apart as the store's protocol asks; then the ConfigMap goes, and with it
+//! the Jobs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::api::{DeleteParams, DynamicObject, PostParams, PropagationPolicy};
+use kube::core::ObjectMeta;
+use kube::runtime::reflector::Store;
+use kube::{Api, ResourceExt};
+use realsyn_crds::{RealSynBuild, Retain};
+use realsyn_objects::pod::{self, Pod as PodParts};
+use realsyn_plan::report::CleanUpReport;
+use serde_json::json;
+
+use crate::context::Context;
+use crate::kinds::{Kind, KindExt};
+use crate::names;
+use crate::plan::Plan;
+use crate::reconcile::validate::Checked;
+
+/// How often wishes are looked at. Those of builds that are there cost nothing.
+const AGAIN: Duration = Duration::from_secs(5);
+/// Between two tries of a run that failed.
+const AFTER_FAILURE: SignedDuration = SignedDuration::from_mins(10);
+/// Runs after which a wish is given up: its credentials or its bucket are gone.
+const MOST_RUNS: u32 = 20;
+/// The longest that a run may take, in seconds.
+const LONGEST: i64 = 6 * 3600;
+
+/// Records the wish of a build, or that it has none any more.
+///
+/// # Errors
+/// A request that failed.
+pub async fn wish(build: &DynamicObject, checked: &Checked, context: &Context) -> Result<(), kube::Error> {
+    let uid = build.uid().unwrap_or_default();
+    let namespace = build.namespace().unwrap_or_default();
+    let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), &namespace);
+    let known = context.wishes.state_filter(|map| map.annotations().get(names::OF_UID) == Some(&uid));
+    let storage = &checked.plan.build.storage;
+    let place = json!([storage.uri, storage.endpoint, storage.region, storage.credentials]).to_string();
+    let wanted = (storage.retain == Retain::Delete)
+        .then(|| names::config_map_name(&build.name_any(), &uid, names::CLEAN_UP, &[("storage", &place)]));
+    for map in &known {
+        // One of another place stays: work may lie there, too.
+        if wanted.is_none() {
+            let gone = api.delete(&map.name_any(), &DeleteParams::background()).await;
+            accept(gone.map(drop), 404)?;
+        }
+    }
+    let Some(name) = wanted.filter(|name| known.iter().all(|map| map.name_any() != *name)) else { return Ok(()) };
+    let labels = [
+        (names::MANAGED_BY, names::CONTROLLER.to_owned()),
+        (names::STAGE, names::CLEAN_UP.to_owned()),
+        (names::BUILD, crate::text::label_value(&build.name_any())),
+    ];
+    let annotations = [(names::OF_UID, uid), (names::OF_NAME, build.name_any())];
+    let map = ConfigMap {
+        metadata: ObjectMeta {
+            name: Some(name),
+            namespace: Some(namespace),
+            labels: Some(labels.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()),
+            annotations: Some(annotations.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()),
+            ..ObjectMeta::default()
+        },
+        immutable: Some(true),
+        data: Some(checked.manifests.clone()),
+        ..ConfigMap::default()
+    };
+    accept(api.create(&PostParams::default(), &map).await.map(drop), 409)
+}
+
+/// Carries out wishes, for ever.
+pub async fn run(context: Arc<Context>) {
+    loop {
+        tokio::time::sleep(AGAIN).await;
+        if context.leads() {
+            round(&context, Timestamp::now()).await;
+        }
+    }
+}
+
+async fn round(context: &Context, now: Timestamp) {
+    for map in context.wishes.state() {
+        let (namespace, name) = (map.namespace().unwrap_or_default(), map.name_any());
+        if let Err(error) = carry_out(&map, context, now).await {
+            tracing::warn!(%namespace, %name, %error, "the clean-up after a deleted build cannot go on yet");
+        }
+    }
+}
+
+/// What is to be done about a wish whose build is gone.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    /// Nothing yet.
+    Wait,
+    /// This run, after the Job before it is deleted.
+    Run(u32),
+    /// All is removed, or it never will be.
+    Done,
+}
+
+async fn carry_out(map: &ConfigMap, context: &Context, now: Timestamp) -> Result<(), kube::Error> {
+    let namespace = map.namespace().unwrap_or_default();
+    let annotation = |name: &str| map.annotations().get(name).cloned().unwrap_or_default();
+    let builds: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &namespace, &Kind::Build.resource());
+    if !context.builds.state_filter(|build| build.uid() == Some(annotation(names::OF_UID))).is_empty() {
+        return Ok(());
+    }
+    // Asked for, not only looked up: a cache that lags behind would throw work away.
+    let maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), &namespace);
+    let done = async || accept(maps.delete(&map.name_any(), &DeleteParams::background()).await.map(drop), 404);
+    let wished: Option<RealSynBuild> = map.data.as_ref().and_then(|d| serde_json::from_str(d.get("build.yaml")?).ok());
+    // What cannot be read was not written by us.
+    let Some(wished) = wished else { return done().await };
+    if let Some(build) = builds.get_opt(&annotation(names::OF_NAME)).await? {
+        if build.uid() == Some(annotation(names::OF_UID)) {
+            return Ok(());
+        }
+        if build.data["spec"]["storage"]["uri"] == wished.spec.storage.uri.as_str() {
+            // Another build of this name works there now, and the reference is its own.
+            return done().await;
+        }
+    }
+    let uid = map.uid().unwrap_or_default();
+    let jobs = context.jobs.state_filter(|job| is_of(&job.metadata, &uid));
+    let newest = jobs.iter().max_by_key(|job| attempt(job));
+    let said = |job: &Job| {
+        let job_uid = job.uid().unwrap_or_default();
+        context.pods.state_filter(|pod| is_of(&pod.metadata, &job_uid)).iter().find_map(|pod| report(pod))
+    };
+    let next = match newest {
+        None => Next::Run(1),
+        Some(job) => next(attempt(job), ended(job), said(job), now),
+    };
+    let jobs_api: Api<Job> = Api::namespaced(context.client.clone(), &namespace);
+    match next {
+        Next::Wait => Ok(()),
+        Next::Done => done().await,
+        Next::Run(attempt) => {
+            for job in &jobs {
+                let with =
+                    DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..Default::default() };
+                accept(jobs_api.delete(&job.name_any(), &with).await.map(drop), 404)?;
+            }
+            let job = job_of(map, &wished, attempt, context);
+            tracing::info!(namespace, job = %job.name_any(), "cleaning up after a deleted build");
+            accept(jobs_api.create(&PostParams::default(), &job).await.map(drop), 409)
+        }
+    }
+}
+
+/// What follows a run: `ended` says when and whether it went well, `report` what it said.
+fn next(attempt: u32, ended: Option<(Timestamp, bool)>, report: Option<CleanUpReport>, now: Timestamp) -> Next {
+    let Some((at, well)) = ended else { return Next::Wait };
+    if attempt >= MOST_RUNS {
+        return Next::Done;
+    }
+    let wait = match (well, report) {
+        (true, Some(CleanUpReport { again_in: None })) => return Next::Done,
+        (true, Some(CleanUpReport { again_in: Some(seconds) })) => {
+            // A store that is not ours may say anything.
+            SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(i64::MAX).min(7 * 86_400))
+        }
+        // Failed, or its pod was gone before it was read: what it did is done, and the next run sees it.
+        _ => AFTER_FAILURE,
+    };
+    if now.duration_since(at) >= wait { Next::Run(attempt + 1) } else { Next::Wait }
+}
+
+fn job_of(map: &ConfigMap, build: &RealSynBuild, attempt: u32, context: &Context) -> Job {
+    let plan = Plan::of_build(&build.spec);
+    let mut args = vec!["gc".to_owned()];
+    args.extend(pod::files(map.data.iter().flatten().map(|(name, _)| name)));
+    args.extend(["--release-ref", "--report", "/dev/termination-log"].map(str::to_owned));
+    let name = map.name_any();
+    let spec = pod::spec(&PodParts {
+        plan: &plan,
+        config_map: &name,
+        stage: None,
+        container: names::CLEAN_UP,
+        image: &context.options.worker_image,
+        args: &args,
+        gpus: None,
+    });
+    let labels = json!({ names::MANAGED_BY: names::CONTROLLER, names::STAGE: names::CLEAN_UP });
+    let hash = realsyn_plan::Digest::builder("clean-up").part(&name).number(attempt.into()).finish();
+    let job = json!({
+        "metadata": {
+            "name": format!("{}-{}-{}", crate::text::dns_prefix(&build.metadata.name, 20), names::CLEAN_UP, &hash.to_string()[..12]),
+            "namespace": map.namespace(),
+            "labels": labels,
+            "annotations": { names::ATTEMPT: attempt.to_string() },
+            "ownerReferences": [{
+                "apiVersion": "v1", "kind": "ConfigMap", "name": name, "uid": map.uid(), "controller": true,
+            }],
+        },
+        "spec": {
+            "backoffLimit": 2,
+            "activeDeadlineSeconds": LONGEST,
+            "template": { "metadata": { "labels": labels }, "spec": spec },
+        },
+    });
+    serde_json::from_value(job).expect("the fields of a Job")
+}
+
+fn attempt(job: &Job) -> u32 {
+    job.annotations().get(names::ATTEMPT).and_then(|n| n.parse().ok()).unwrap_or_default()
+}
+
+/// When a Job ended, and whether it went well.
+fn ended(job: &Job) -> Option<(Timestamp, bool)> {
+    let conditions = job.status.as_ref()?.conditions.as_deref()?;
+    let last = conditions.iter().find(|c| matches!(c.type_.as_str(), "Complete" | "Failed") && c.status == "True")?;
+    Some((last.last_transition_time.as_ref()?.0, last.type_ == "Complete"))
+}
+
+fn report(pod: &Pod) -> Option<CleanUpReport> {
+    let states = pod.status.as_ref()?.container_statuses.as_deref()?;
+    let ended = states.iter().find_map(|c| c.state.as_ref()?.terminated.as_ref()).filter(|t| t.exit_code == 0)?;
+    serde_json::from_str(ended.message.as_deref()?).ok()
+}
+
+fn is_of(metadata: &ObjectMeta, uid: &str) -> bool {
+    metadata.owner_references.iter().flatten().any(|owner| owner.uid == uid)
+}
+
+/// An answer that says that it is so already is as good as one that says that it is done.
+fn accept(done: Result<(), kube::Error>, code: u16) -> Result<(), kube::Error> {
+    match done {
+        Err(kube::Error::Api(refusal)) if refusal.code == code => Ok(()),
+        done => done,
+    }
+}
+
+/// The cache of wishes.
+pub type Wishes = Store<ConfigMap>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_follow_each_other_as_the_store_asks() {
+        let at = |hours: i64| Timestamp::from_second(hours * 3600).unwrap();
+        let says = |again_in| Some(CleanUpReport { again_in });
+        let (well, badly) = (Some((at(0), true)), Some((at(0), false)));
+        assert_eq!(next(1, None, None, at(99)), Next::Wait);
+        assert_eq!(next(1, well, says(Some(86_400)), at(23)), Next::Wait);
+        assert_eq!(next(1, well, says(Some(86_400)), at(24)), Next::Run(2));
+        assert_eq!(next(2, well, says(Some(0)), at(0)), Next::Run(3));
+        assert_eq!(next(3, well, says(None), at(0)), Next::Done);
+        assert_eq!(next(3, badly, None, at(0)), Next::Wait);
+        assert_eq!(next(3, badly, None, at(1)), Next::Run(4));
+        assert_eq!(next(3, well, None, at(1)), Next::Run(4));
+        assert_eq!(next(1, well, says(Some(u64::MAX)), at(24 * 8)), Next::Run(2));
+        assert_eq!(next(MOST_RUNS, badly, None, at(1)), Next::Done);
+    }
+}

@@ -1,0 +1,86 @@
+//! Nodes and their `GpuNode`s, as the API server has them and as the planner takes them.
+
+use std::borrow::Cow;
+
+use k8s_openapi::api::core::v1::Node;
+use kube::Resource;
+use kube::core::{ClusterResourceScope, ObjectMeta};
+use realsyn_crds::{GROUP, GpuNodeSpec, GpuNodeStatus, Metadata, VERSION};
+use realsyn_plan::placement::{NodeFacts, NodeGpus, Taint};
+use serde::Deserialize;
+
+/// A `GpuNode` as the API server has it. Typed, because a cluster has thousands; read only, because it is patched.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct GpuNode {
+    /// Its metadata.
+    pub metadata: ObjectMeta,
+    /// What people and the controller decide.
+    #[serde(default)]
+    pub spec: GpuNodeSpec,
+    /// What its agent sees.
+    #[serde(default)]
+    pub status: GpuNodeStatus,
+}
+
+impl Resource for GpuNode {
+    type DynamicType = ();
+    type Scope = ClusterResourceScope;
+
+    fn kind(_: &()) -> Cow<'_, str> {
+        "GpuNode".into()
+    }
+
+    fn group(_: &()) -> Cow<'_, str> {
+        GROUP.into()
+    }
+
+    fn version(_: &()) -> Cow<'_, str> {
+        VERSION.into()
+    }
+
+    fn plural(_: &()) -> Cow<'_, str> {
+        "gpunodes".into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+/// The planner's view of a node.
+pub fn planners_view(node: &Node, gpu_node: Option<&GpuNode>) -> NodeGpus {
+    NodeGpus::of(&facts(node), gpu_node.map(GpuNode::plain).as_ref())
+}
+
+impl GpuNode {
+    /// As the planner takes it.
+    fn plain(&self) -> realsyn_crds::GpuNode {
+        realsyn_crds::GpuNode {
+            metadata: Metadata { name: self.metadata.name.clone().unwrap_or_default(), namespace: None },
+            spec: self.spec.clone(),
+            status: self.status.clone(),
+        }
+    }
+}
+
+fn facts(node: &Node) -> NodeFacts {
+    let spec = node.spec.clone().unwrap_or_default();
+    let status = node.status.clone().unwrap_or_default();
+    let taint = |t: k8s_openapi::api::core::v1::Taint| Taint {
+        key: t.key,
+        value: t.value.unwrap_or_default(),
+        effect: t.effect,
+    };
+    NodeFacts {
+        name: node.metadata.name.clone().unwrap_or_default(),
+        labels: node.metadata.labels.clone().unwrap_or_default(),
+        allocatable: status.allocatable.unwrap_or_default().into_iter().map(|(name, q)| (name, q.0)).collect(),
+        taints: spec.taints.unwrap_or_default().into_iter().map(taint).collect(),
+        unschedulable: spec.unschedulable.unwrap_or_default(),
+        ready: status.conditions.unwrap_or_default().iter().any(|c| c.type_ == "Ready" && c.status == "True"),
+    }
+}
