@@ -17,13 +17,15 @@ pub async fn retry(cluster: &Cluster, named: &Named) -> Result<u8> {
     let (kind, name) = (named.name.kind(named.release), &named.name.name);
     let object = cluster.object(kind, name).await?;
     let (noun, namespace) = (kind.label(), &cluster.namespace);
-    if is_ready(kind, &object) {
-        say(&format!("{noun} {name} is ready; there is nothing to try again\n"))?;
+    let ready = is_ready(kind, &object);
+    if ready && kind == Kind::Release {
+        say(&format!("{noun} {name} is published; there is nothing to try again\n"))?;
         return Ok(0);
     }
     annotate(cluster, kind, name).await?;
+    let what = if ready { "looks at its store again" } else { "is tried again" };
     say(&format!(
-        "{noun} {name} is tried again; see it with: kubectl realsyn status {noun}/{name} -n {namespace} -w\n"
+        "{noun} {name} {what}; see it with: kubectl realsyn status {noun}/{name} -n {namespace} -w\n"
     ))?;
     Ok(0)
 }

@@ -8,7 +8,6 @@ use realsyn_plan::report::step_named;
 use super::change::annotate;
 use crate::args::{PodArgs, ShardArgs};
 use crate::cluster::Cluster;
-use crate::status::is_ready;
 use crate::store::Store;
 use crate::style::{pass_on, print};
 
@@ -56,14 +55,6 @@ async fn change(cluster: &Cluster, command: &str, words: &[String], name: &str, 
     }
     if let Some(why) = &ended.untold {
         eprintln!("warning: {why}{}", ended.reason());
-    }
-    if is_ready(Kind::Build, &build) {
-        let text = format!(
-            "build {name} is ready, so its controller does not look at the store again before its spec changes; a release \
-             that is made from it runs the shard first\n"
-        );
-        print(text.as_bytes())?;
-        return Ok(0);
     }
     annotate(cluster, Kind::Build, name).await.with_context(|| {
         format!("the {command} is done; only the controller was not told, and looks again by itself within ten minutes")

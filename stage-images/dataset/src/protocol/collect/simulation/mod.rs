@@ -193,7 +193,7 @@ impl Schedule {
 #[test]
 fn what_a_reference_names_stays_and_all_else_goes() {
     let mut all = Events::default();
-    for seed in 0..300 {
+    for seed in 0..120 {
         let mut schedule = Schedule::new(seed);
         schedule.storm();
         let Events { crashes, lost_objects, lost_responses, removed_commits, kept, deleted, given_up, shared } =
@@ -217,6 +217,6 @@ fn what_a_reference_names_stays_and_all_else_goes() {
         ("references given up", all.given_up),
         ("shared seals", all.shared),
     ] {
-        assert!(n > 50, "{what} happened only {n} times: the schedules prove little");
+        assert!(n > 20, "{what} happened only {n} times: the schedules prove little");
     }
 }
