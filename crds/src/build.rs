@@ -112,11 +112,11 @@ pub struct Preview {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Budget {
-    /// Hours of GPUs, summed over devices.
+    /// Hours of GPUs, summed over devices; not enforced yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0))]
     pub gpu_hours: Option<f64>,
-    /// Bytes in the store: `2Ti`.
+    /// Bytes in the store: `2Ti`; not enforced yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<Quantity>,
 }

@@ -57,8 +57,9 @@ pub fn build(args: &BuildArgs, progress: &dyn Progress, how: &Execution) -> anyh
         .into());
     }
     if session.spec.budget.is_some() {
-        progress.warn("spec.budget is kept on a cluster; a build on one machine does not measure it");
+        progress.warn("spec.budget is not enforced yet");
     }
+    session.check_engines()?;
     session.check_store()?;
     let (inventory, listed) = session.inventory(args.list)?;
     if listed {

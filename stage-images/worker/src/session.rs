@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use realsyn_crds::{
-    BuildSpec, Manifest, RealSynBuild, RealSynRelease, TextSurface, parse_manifests, release_settings, validate,
-    validate_release,
+    BuildSpec, Engine, Manifest, RealSynBuild, RealSynRelease, Stage, TextSurface, device, parse_manifests,
+    release_settings, validate, validate_release,
 };
 use realsyn_dataset::protocol::{Ledger, Reference, owner_uid};
 use realsyn_dataset::store::{Credentials, Store, StoreOptions, check_conditional, open};
@@ -177,6 +177,23 @@ impl Session {
             models_folder: locations.models.clone(),
             manifests,
         })
+    }
+
+    /// Stops with a sentence if a stage asks for an engine that this worker does not have: what the processor computed must
+    /// not be taken for the work of another.
+    pub fn check_engines(&self) -> anyhow::Result<()> {
+        let field = |engine: Engine| serde_json::to_value(engine).unwrap_or_default();
+        let asked = Stage::ALL.iter().filter_map(|stage| Some((stage, device(&self.spec, *stage)?.engine)));
+        let lacking = asked.filter(|(_, engine)| *engine != Engine::Cpu).map(|(stage, engine)| {
+            format!(
+                "build {}: spec.stages.{}.engine: this worker has no {}; write cpu",
+                self.manifests.build.metadata.name,
+                stage.field(),
+                field(engine)
+            )
+        });
+        let problems: Vec<String> = lacking.collect();
+        if problems.is_empty() { Ok(()) } else { Err(SettingsError(problems.join("\n")).into()) }
     }
 
     /// Stops with a sentence if the store does not refuse a second conditional put.

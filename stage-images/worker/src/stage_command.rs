@@ -89,6 +89,7 @@ pub fn begin(session: &Session) -> anyhow::Result<Run> {
 /// Seals what is complete, writes the task lists of what can run, and says how things stand.
 pub fn advance(args: &AdvanceArgs) -> anyhow::Result<Report> {
     let session = Session::open(&args.at)?;
+    session.check_engines()?;
     // Once for all pods that will follow: a store that takes two commits for one would lose work in silence.
     session.check_store()?;
     let mut run = begin(&session)?;
@@ -166,7 +167,9 @@ fn complete(run: &Run, pool: Digest) -> anyhow::Result<Complete> {
 
 /// Runs the missing shards of one step, or those of them that a task names.
 pub fn stage(args: &StageArgs) -> anyhow::Result<()> {
-    let mut run = begin(&Session::open(&args.at)?)?;
+    let session = Session::open(&args.at)?;
+    session.check_engines()?;
+    let mut run = begin(&session)?;
     for step in steps(&run) {
         let verdict = run.ledger.look(&state(&run, step))?;
         if step.id.to_string() == args.step {

@@ -95,3 +95,13 @@ fn a_file_that_is_not_yaml_is_named_with_the_line() {
     let said = refused("apiVersion: [\n", |_| ());
     assert!(said.contains("build.yaml") && said.contains("YAML"), "{said}");
 }
+
+#[test]
+fn an_engine_that_the_worker_lacks_is_not_passed_off_as_another() {
+    let text = manifest(|m| m + "  stages: {imageEmbed: {engine: cuda}}\n");
+    let said = refused(&text, |folder| {
+        // Found before anything that comes later.
+        std::fs::create_dir(folder.join("models/none")).unwrap();
+    });
+    assert!(said.contains("spec.stages.imageEmbed.engine") && said.contains("write cpu"), "{said}");
+}

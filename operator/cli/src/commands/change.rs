@@ -24,9 +24,7 @@ pub async fn retry(cluster: &Cluster, named: &Named) -> Result<u8> {
     }
     annotate(cluster, kind, name).await?;
     let what = if ready { "looks at its store again" } else { "is tried again" };
-    say(&format!(
-        "{noun} {name} {what}; see it with: kubectl realsyn status {noun}/{name} -n {namespace} -w\n"
-    ))?;
+    say(&format!("{noun} {name} {what}; see it with: kubectl realsyn status {noun}/{name} -n {namespace} -w\n"))?;
     Ok(0)
 }
 
