@@ -112,7 +112,7 @@ pub struct Preview {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Budget {
-    /// Hours of GPUs, summed over devices; not enforced yet.
+    /// Hours of GPUs, summed over devices, as pods hold them; at its end nothing more runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0))]
     pub gpu_hours: Option<f64>,

@@ -57,7 +57,7 @@ pub fn build(args: &BuildArgs, progress: &dyn Progress, how: &Execution) -> anyh
         .into());
     }
     if session.spec.budget.is_some() {
-        progress.warn("spec.budget is not enforced yet");
+        progress.warn("spec.budget counts GPU-hours of a cluster; a build on one machine spends none");
     }
     session.check_engines()?;
     session.check_store()?;

@@ -2,7 +2,7 @@
 
 use realsyn_crds::{Condition, StageState};
 
-use super::{State, View, fold::steps_of, place};
+use super::{State, View, budget, fold::steps_of, place};
 use crate::text::sentence;
 
 const MOST: usize = 600;
@@ -24,6 +24,9 @@ pub(super) fn describe(view: &View, state: &mut State) {
         };
         let done = (reason, message);
         ((true, done.clone()), (false, done.clone()), (false, done))
+    } else if let Some(why) = budget::exceeded(view, state) {
+        let why = ("BudgetExceeded", why);
+        ((false, why.clone()), (false, why.clone()), (true, why))
     } else if let Some(why) = stalled {
         let why = ("Stalled", why);
         ((false, why.clone()), (false, why.clone()), (true, why))

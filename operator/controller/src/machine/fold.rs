@@ -6,7 +6,7 @@ use realsyn_crds::{PinnedInventory, Stage, StageState, StageStatus};
 use realsyn_plan::report::{ReadyStep, Report, SealedStep, step_named};
 use realsyn_plan::{StepId, recipe::Recipes};
 
-use super::{State, View, again, jobs::failed_look, place::place};
+use super::{State, View, again, budget::account_for, jobs::failed_look, place::place};
 use crate::text::sentence;
 
 /// Folds a report in. One that contradicts itself or the state is a failed look, and changes nothing else.
@@ -76,13 +76,15 @@ fn conclude(view: &View, state: &mut State, report: &Report, learned: bool) -> R
 /// Stages whose digest is another now, or that are no longer asked for, begin anew. Their number of attempts goes on:
 /// a Job's name is never used twice, even if the old digest comes back.
 fn forget_outdated(view: &View, state: &mut State, recipes: &Recipes) {
-    for stage in &mut state.stages {
+    let gone = |stage: &StageStatus| {
         let digest = recipes.stage_digest(stage.name).map(|d| d.to_string());
         let outdated = stage.digest.is_some() && stage.digest != digest;
-        let unwanted = !view.plan.allows(stage.name) && stage.state != StageState::Sealed;
-        if outdated || unwanted {
-            *stage = StageStatus { attempt: stage.attempt, ..StageStatus::waiting(stage.name) };
-        }
+        outdated || (!view.plan.allows(stage.name) && stage.state != StageState::Sealed)
+    };
+    account_for(view, state, gone);
+    for stage in state.stages.iter_mut().filter(|stage| gone(stage)) {
+        let StageStatus { attempt, gpu_seconds, .. } = *stage;
+        *stage = StageStatus { attempt, gpu_seconds, ..StageStatus::waiting(stage.name) };
     }
 }
 

@@ -3,7 +3,7 @@
 use realsyn_crds::{Stage, StageState};
 use realsyn_plan::report::Report;
 
-use super::{JobPhase, STALLED_AFTER, SeenJob, State, View, again, fold, give_up};
+use super::{JobPhase, STALLED_AFTER, SeenJob, State, View, again, budget::account, fold, give_up};
 use crate::names::{advance_name, job_name};
 use crate::text::sentence;
 
@@ -28,6 +28,9 @@ pub(super) fn look_at_workers(view: &View, state: &mut State) {
         entry.job = Some(name);
         let another_template =
             job.is_active() && job.template != view.plan.template(stage, view.worker_image_of(state));
+        if another_template || (job.deleting && job.is_active()) || !job.is_active() {
+            account(view, state, stage, job);
+        }
         let entry = state.entry(stage);
         if another_template || (job.deleting && job.is_active()) {
             give_up(entry);

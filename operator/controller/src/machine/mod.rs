@@ -5,6 +5,7 @@
 //! loses nothing: whoever comes next reads the same state and derives the same actions.
 
 mod actions;
+mod budget;
 mod conditions;
 mod fold;
 mod jobs;
@@ -157,8 +158,15 @@ impl State {
         self.stage(stage).is_some_and(|s| s.state == StageState::Sealed)
     }
 
-    /// When something is to be looked at again without having been told.
-    pub fn wake_at(&self) -> Option<Timestamp> {
+    /// When something is to be looked at again without having been told: a wait is over, or a budget may be spent.
+    pub fn wake_at(&self, view: &View) -> Option<Timestamp> {
+        let spends = view.plan.build.budget.is_some()
+            && self.stages.iter().any(|s| s.step.is_some() && view.plan.wants_gpu(s.name).is_some());
+        let minute = spends.then(|| view.now + SignedDuration::from_mins(1));
+        self.wait_ends().into_iter().chain(minute).min()
+    }
+
+    fn wait_ends(&self) -> Option<Timestamp> {
         let waits = self.stages.iter().filter_map(|s| s.retry_at.as_deref()).chain(self.advance.retry_at.as_deref());
         waits.filter_map(|at| at.parse().ok()).min()
     }
@@ -177,7 +185,8 @@ pub fn step(view: &View, mut state: State) -> State {
         state.finished &= view.plan.release.is_some();
         state.advance.due |= !state.finished;
     }
-    if view.suspend {
+    if view.suspend || (!state.finished && budget::exceeded(view, &state).is_some()) {
+        budget::account_for(view, &mut state, |_| true);
         suspend(&mut state);
     } else if !state.finished {
         jobs::look_at_workers(view, &mut state);

@@ -48,6 +48,10 @@ pub enum JobPhase {
 pub struct SeenPod {
     /// Its index.
     pub index: Option<u32>,
+    /// Since when its container has run.
+    pub started_at: Option<Timestamp>,
+    /// When that ended.
+    pub ended_at: Option<Timestamp>,
     /// What keeps it from running, in words.
     pub waits_for: Option<String>,
     /// How its container ended.
@@ -66,6 +70,15 @@ pub struct Ended {
 }
 
 impl SeenJob {
+    /// Seconds that its pods have run by now, summed.
+    pub fn seconds(&self, now: Timestamp) -> u64 {
+        let of_pod = |pod: &SeenPod| {
+            let span = pod.ended_at.unwrap_or(now).duration_since(pod.started_at?);
+            u64::try_from(span.as_secs()).ok()
+        };
+        self.pods.iter().filter_map(of_pod).sum()
+    }
+
     /// Whether its pods may still run.
     pub fn is_active(&self) -> bool {
         self.phase == JobPhase::Active

@@ -199,6 +199,9 @@ fn pod_of(pod: &Pod) -> SeenPod {
     let ours = |name: &str| name == "worker" || name == names::ADVANCE;
     let states = status.container_statuses.unwrap_or_default();
     let state = states.into_iter().find(|c| ours(&c.name)).and_then(|c| c.state).unwrap_or_default();
+    let began = state.running.as_ref().and_then(|r| r.started_at.clone());
+    let began = began.or(state.terminated.as_ref().and_then(|t| t.started_at.clone()));
+    let ended_at = state.terminated.as_ref().and_then(|t| t.finished_at.as_ref()).map(|t| t.0);
     let ended = state.terminated.map(|t| Ended {
         code: t.exit_code,
         message: t.message.unwrap_or_default(),
@@ -219,5 +222,5 @@ fn pod_of(pod: &Pod) -> SeenPod {
         Some(words(unplaced.reason, unplaced.message))
     };
     let waits_for = if ended.is_some() { None } else { container.or_else(scheduled) };
-    SeenPod { index, waits_for, ended }
+    SeenPod { index, started_at: began.map(|t| t.0), ended_at, waits_for, ended }
 }

@@ -103,7 +103,7 @@ pub async fn reconcile(kind: Kind, object: Arc<DynamicObject>, context: Arc<Cont
     if apply::apply(&object, wanted, &context).await? {
         return Ok(Action::requeue(Duration::from_millis(100)));
     }
-    Ok(match state.wake_at() {
+    Ok(match state.wake_at(&view) {
         Some(at) => Action::requeue(Duration::from_secs((at.as_second() - now.as_second()).max(1).unsigned_abs())),
         None => Action::await_change(),
     })

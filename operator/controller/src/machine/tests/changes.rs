@@ -73,7 +73,7 @@ fn a_job_that_somebody_deletes_is_replaced_by_another() {
 fn why_pods_do_not_start_is_copied_up() {
     let mut bench = Bench::scoring();
     let job = bench.jobs.iter_mut().find(|j| j.stage.is_some()).unwrap();
-    let pod = |index, why: &str| SeenPod { index: Some(index), waits_for: Some(why.to_owned()), ended: None };
+    let pod = |index, why: &str| SeenPod { index: Some(index), waits_for: Some(why.to_owned()), ..SeenPod::default() };
     job.pods = vec![pod(3, "Unschedulable: no GPU"), pod(1, "ImagePullBackOff: no such image")];
     bench.step();
     let why = "sentence-score: ImagePullBackOff: no such image (and 1 more pods)";

@@ -78,6 +78,35 @@ fn a_stage_that_may_not_wait_for_nodes_stalls_until_there_is_one() {
 }
 
 #[test]
+fn a_spent_budget_stops_everything_until_it_is_raised() {
+    let mut bench = Bench::new();
+    let mut spec = spec();
+    spec.stages.sentence_score.device.gpu = Some(realsyn_crds::Gpu { count: 2, ..realsyn_crds::Gpu::default() });
+    spec.budget = Some(realsyn_crds::Budget { gpu_hours: Some(1.0), bytes: None });
+    bench.plan = Plan::of_build(&spec);
+    bench.settle();
+    bench.report(report(&[], &[ready(SCORE, 4, 1)]));
+    bench.settle();
+    let began = bench.now;
+    let job = bench.jobs.iter_mut().find(|job| job.stage.is_some()).unwrap();
+    job.pods = vec![SeenPod { started_at: Some(began), ..SeenPod::default() }];
+    bench.now = began + SignedDuration::from_secs(1799);
+    bench.settle();
+    assert_eq!(bench.condition("Stalled").0, "False", "a second is left of two GPUs' half hour");
+    bench.now = began + SignedDuration::from_secs(1800);
+    let made = bench.settle();
+    assert_eq!(bench.condition("Stalled").1, "BudgetExceeded");
+    assert!(bench.condition("Ready").2.starts_with("1.0 of 1 GPU-hours are spent"), "{}", bench.condition("Ready").2);
+    assert!(made.iter().any(|a| matches!(a, Action::Delete { .. })), "{made:?}");
+    assert_eq!(bench.state.stage(Stage::SentenceScore).unwrap().gpu_seconds, 3600);
+    bench.jobs.clear();
+    assert_eq!(creates(&bench.settle()).len(), 0, "nothing more runs");
+    spec.budget = Some(realsyn_crds::Budget { gpu_hours: Some(2.0), bytes: None });
+    (bench.plan, bench.generation) = (Plan::of_build(&spec), 2);
+    assert_eq!(creates(&bench.settle()).len(), 1, "a look at the store, and on");
+}
+
+#[test]
 fn pods_that_come_and_go_change_nothing() {
     let mut bench = Bench::new();
     bench.inventory = cluster(&[("gpu-1", "NVIDIA-A100-SXM4-80GB", 80)]);
