@@ -7,12 +7,14 @@
 #![forbid(unsafe_code)]
 
 mod conformance;
+mod device_plugin;
 mod faults;
 mod proxy;
 mod s3_server;
 mod sample;
 
 pub use conformance::conformance;
+pub use device_plugin::DevicePlugin;
 pub use faults::{Fault, Seeded, Seen};
 pub use proxy::FaultProxy;
 pub use s3_server::{S3Server, binary};

@@ -3,23 +3,19 @@
 //!
 //! Needs root, the binaries of `e2e/cluster`, the models and the OpenStax sample; skipped loudly where one is missing.
 
+mod support;
+
 use std::net::Ipv4Addr;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use realsyn_cluster::{HOST_ADDRESS, NODE_NAME, Node, Options, images, missing_for_node, skip, until};
+use realsyn_cluster::{HOST_ADDRESS, Node, Options, until};
 use realsyn_e2e::{S3Server, binary, sample, write_corpus};
+use support::{NAMESPACE, WORKER, give_scratch_space, import_images, inputs, open_folder, tenant, volume, workspace};
 
-const WORKER: &str = "realsyn.dev/worker:test";
-const NAMESPACE: &str = "team";
 /// How long a build may take here; it takes about five minutes on two idle cores.
 const PATIENCE: &str = "1500s";
-
-fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
-}
 
 /// The controller as a process of this machine, killed when dropped.
 struct Controller {
@@ -82,44 +78,6 @@ spec:
     )
 }
 
-fn volume(name: &str, path: &Path) -> String {
-    format!(
-        "apiVersion: v1
-kind: PersistentVolume
-metadata: {{name: {name}}}
-spec:
-  capacity: {{storage: 1Gi}}
-  accessModes: [ReadOnlyMany]
-  storageClassName: none
-  hostPath: {{path: {path}}}
-  claimRef: {{name: {name}, namespace: {NAMESPACE}}}
----
-apiVersion: v1
-kind: PersistentVolumeClaim
-metadata: {{name: {name}, namespace: {NAMESPACE}}}
-spec:
-  accessModes: [ReadOnlyMany]
-  storageClassName: none
-  volumeName: {name}
-  resources: {{requests: {{storage: 1Gi}}}}
----
-",
-        path = path.display()
-    )
-}
-
-fn build_image(folder: &Path) -> PathBuf {
-    let path = |name: &str| folder.join(name);
-    std::fs::create_dir(path("context")).unwrap();
-    std::fs::copy(binary("realsyn").unwrap(), path("context/realsyn")).unwrap();
-    images::base_image("realsyn.dev/base:test", &path("base.tar")).unwrap();
-    let builder = images::Builder::new(&path("store")).unwrap();
-    builder.load(&path("base.tar")).unwrap();
-    let dockerfile = workspace().join("stage-images/containers/cpu.Dockerfile");
-    builder.build(&path("context"), &dockerfile, &["BASE=realsyn.dev/base:test"], WORKER, &path("worker.tar")).unwrap();
-    path("worker.tar")
-}
-
 /// The digest that `realsyn build` ends with, from the same file and with places of this machine.
 fn local_digest(folder: &Path, file: &Path, models: &Path, pictures: &Path) -> String {
     let output = Command::new(binary("realsyn").unwrap())
@@ -143,17 +101,9 @@ fn local_digest(folder: &Path, file: &Path, models: &Path, pictures: &Path) -> S
 #[test]
 fn a_build_on_a_real_node_ends_with_the_digest_of_the_local_run() {
     const NAME: &str = "a_build_on_a_real_node_ends_with_the_digest_of_the_local_run";
-    let or = |name: &str, path: &str| std::env::var_os(name).map_or_else(|| workspace().join(path), PathBuf::from);
-    let (models, openstax) = (or("REALSYN_MODELS", ".cache/models"), or("REALSYN_OPENSTAX", "../shared/data/openstax"));
-    let absent = [models.join("demo-clip"), openstax.join("astronomy.parquet")].into_iter().find(|p| !p.exists());
-    let absent = absent.map(|p| format!("{} is not there", p.display()));
-    if skip(NAME, missing_for_node()) || skip(NAME, images::missing()) || skip(NAME, absent) {
-        return;
-    }
+    let Some((models, openstax)) = inputs(NAME) else { return };
     let pictures = openstax.join("images").canonicalize().unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    // Pods run as nobody in particular and have to get in.
-    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let folder = open_folder();
     write_corpus(&folder.path().join("corpus"), &sample(&openstax, 6, 160).unwrap(), 3).unwrap();
 
     let node = Node::start(&Options::default()).unwrap();
@@ -163,30 +113,18 @@ fn a_build_on_a_real_node_ends_with_the_digest_of_the_local_run() {
     std::fs::write(&file, &text).unwrap();
     let expected = local_digest(folder.path(), &file, &models, &pictures);
 
-    // The kubelet here does not measure scratch space, so the scheduler has to be told that there is some.
-    let scratch = r#"{"status":{"capacity":{"ephemeral-storage":"20Gi"},"allocatable":{"ephemeral-storage":"20Gi"}}}"#;
-    node.kubectl(&["patch", "node", NODE_NAME, "--subresource=status", "--type=merge", "-p", scratch]).unwrap();
-    node.import_image(&build_image(folder.path())).unwrap();
+    give_scratch_space(&node);
+    import_images(&node, folder.path(), &[("cpu.Dockerfile", "realsyn", WORKER)]);
     for crd in ["realsynbuilds.yaml", "realsynreleases.yaml"] {
         let crd = workspace().join("crds/generated").join(crd);
         node.kubectl(&["apply", "--server-side", "-f", crd.to_str().unwrap()]).unwrap();
     }
     node.apply(&format!(
-        "apiVersion: v1
-kind: Namespace
-metadata: {{name: {NAMESPACE}, labels: {{pod-security.kubernetes.io/enforce: restricted}}}}
----
-apiVersion: v1
-kind: Secret
-metadata: {{name: s3, namespace: {NAMESPACE}}}
-stringData: {{AWS_ACCESS_KEY_ID: {access}, AWS_SECRET_ACCESS_KEY: {secret}}}
----
-{}{}{}",
+        "{}{}{}{}",
+        tenant(),
         volume("data", folder.path()),
         volume("images", &pictures),
         volume("models", &models.canonicalize().unwrap()),
-        access = S3Server::ACCESS_KEY,
-        secret = S3Server::SECRET_KEY,
     ))
     .unwrap();
     let controller = Controller::start(node.kubeconfig());

@@ -205,4 +205,10 @@ pub struct LogsArgs {
     /// Lines of each log, from its end
     #[arg(long, value_name = "LINES", default_value_t = 200)]
     pub tail: i64,
+    /// What failed tasks of the build left in the store, also after their pods are gone
+    #[arg(long, conflicts_with_all = ["release", "failed", "tail"])]
+    pub kept: bool,
+    /// The pod that reads them there
+    #[command(flatten)]
+    pub pod: PodArgs,
 }

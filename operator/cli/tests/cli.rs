@@ -161,6 +161,7 @@ fn refuses(user: &User) {
         (&["explain", ID, "-b", "obelics"], "`create` on `pods`"),
         (&["affected", ID], "`list` on `realsynreleases`"),
         (&["logs", "fetch", "-b", "obelics"], "`list` on `pods`"),
+        (&["logs", "fetch", "-b", "obelics", "--kept"], "`create` on `pods`"),
     ] {
         let said = reader.realsyn(args);
         assert!(said.code == 1 && said.err.contains(right), "{args:?}: {}", said.err);
@@ -382,4 +383,14 @@ fn reads_logs(user: &User) {
     assert!(said.code == 1 && said.err.contains("the log of pod fetch-7 cannot be read"), "{}", said.err);
     let said = user.realsyn(&["logs", "fetch", "-b", "obelics"]);
     assert!(said.out.starts_with("── task 0, step fetch, pod fetch-0\nis starting\n── task 7"), "{}", said.out);
+
+    // What lies in the store is read beside it.
+    let (running, pod) = user.begin_pod(&["logs", "fetch", "-b", "obelics", "--kept", "--index", "7"]);
+    let args = &pod["spec"]["containers"][0]["args"];
+    assert_eq!(args, &json!(["logs", "-f", "/etc/realsyn/build.yaml", "fetch", "--index", "7"]));
+    user.end(&pod, 1, "realsyn: task 7 of fetch has left no log");
+    let said = running.said();
+    assert!(said.code == 1 && said.err.contains("task 7 of fetch has left no log"), "{}", said.err);
+    let said = user.realsyn(&["logs", "advance", "-b", "obelics", "--kept"]);
+    assert!(said.code == 1 && said.err.contains("`advance` is not a stage"), "{}", said.err);
 }

@@ -189,6 +189,7 @@ fn job_of(map: &ConfigMap, build: &RealSynBuild, attempt: u32, context: &Context
         image: &context.options.worker_image,
         args: &args,
         gpus: None,
+        trace: None,
     });
     let labels = json!({ names::MANAGED_BY: names::CONTROLLER, names::STAGE: names::CLEAN_UP });
     let hash = realsyn_plan::Digest::builder("clean-up").part(&name).number(attempt.into()).finish();

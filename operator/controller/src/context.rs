@@ -33,6 +33,8 @@ pub struct Options {
     pub gpus: bool,
     /// Whether nodes in quarantine are tainted.
     pub taint_nodes: bool,
+    /// Where workers send their spans.
+    pub worker_otlp_endpoint: Option<String>,
 }
 
 /// What every reconcile shares.

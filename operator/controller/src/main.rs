@@ -1,14 +1,15 @@
 //! The controller's process.
 
 use std::net::{Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use realsyn_controller::context::Options;
 use realsyn_controller::run::{Process, run};
+use realsyn_telemetry::Format;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 /// Runs RealSynBuilds and RealSynReleases as Jobs.
 #[derive(Parser)]
@@ -47,6 +48,13 @@ struct Flags {
     /// How logs are written. `RUST_LOG` says which.
     #[arg(long, value_enum, default_value_t = LogFormat::Json)]
     log_format: LogFormat,
+    /// A file that says which, in place of `RUST_LOG`; its changes are seen within seconds.
+    #[arg(long, value_name = "FILE")]
+    log_filter_file: Option<PathBuf>,
+    /// Where workers send their spans: a collector of OTLP over HTTP. Its own the controller sends to
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    #[arg(long, value_name = "URL")]
+    worker_otlp_endpoint: Option<String>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -58,12 +66,16 @@ enum LogFormat {
 #[tokio::main]
 async fn main() -> Result<()> {
     let flags = Flags::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match flags.log_format {
-        LogFormat::Json => logs.json().init(),
-        LogFormat::Text => logs.init(),
-    }
+    let _telemetry = realsyn_telemetry::start(realsyn_telemetry::Options {
+        service: "realsyn-controller",
+        format: match flags.log_format {
+            LogFormat::Json => Format::Json,
+            LogFormat::Text => Format::Text,
+        },
+        filter: "info",
+        filter_file: flags.log_filter_file,
+        tail: None,
+    });
 
     let config =
         kube::Config::infer().await.context("finding the API server: neither a pod's account nor a kubeconfig")?;
@@ -84,6 +96,7 @@ async fn main() -> Result<()> {
         concurrency: flags.concurrency.max(1),
         gpus: flags.gpus,
         taint_nodes: !flags.no_taints,
+        worker_otlp_endpoint: flags.worker_otlp_endpoint.filter(|endpoint| !endpoint.is_empty()),
     };
 
     let (tell, stop) = tokio::sync::watch::channel(false);

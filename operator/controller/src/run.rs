@@ -19,16 +19,18 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 use crate::clean_up;
 use crate::context::{Context, Options};
-use crate::gpu::guard::Guard;
+use crate::gpu::guard::{Changed, Guard};
 use crate::gpu::nodes::{GpuNode, Nodes, strip_node};
 use crate::health::Health;
 use crate::kinds::{Kind, KindExt};
 use crate::lease::Contender;
 use crate::metrics::Metrics;
 use crate::names;
+use crate::reconcile::build::trace_of;
 use crate::reconcile::reconcile;
 use crate::server;
 use crate::watches::{News, Watched, as_it_is, follow, strip_job, strip_pod};
@@ -93,7 +95,7 @@ pub async fn run(client: Client, options: Options, process: Process, stop: watch
         let (tell, told) = unbounded();
         gpu_nodes.follow(&mut tasks, &client, tell, &health, &metrics);
         let wake = queues.clone();
-        tasks.spawn(Guard::new(context.clone()).run(told, move || wake.unplaced()));
+        tasks.spawn(Guard::new(context.clone()).run(told, move || wake.placed()));
     }
 
     let appliers = [(Kind::Build, builds), (Kind::Release, releases)].map(|(kind, queue)| {
@@ -160,10 +162,18 @@ async fn timed(
     let uid = object.uid().unwrap_or_default();
     let metrics = context.metrics.clone();
     metrics.reconciles.get_or_create(&[("kind", kind.label())]).inc();
+    let span = tracing::info_span!(
+        "reconcile",
+        kind = kind.name(),
+        namespace = object.namespace().unwrap_or_default(),
+        name = object.name_any(),
+        generation = object.metadata.generation.unwrap_or_default(),
+    );
+    realsyn_telemetry::follow(&span, &trace_of(&object));
     let done = reconcile(kind, object, context.clone()).inspect_err(|error| {
         metrics.errors.get_or_create(&[("category", error.category())]).inc();
     });
-    let done = done.await;
+    let done = done.instrument(span).await;
     metrics.duration.observe(began.elapsed().as_secs_f64());
     if done.is_ok() {
         context.succeeded(&uid);
@@ -276,12 +286,12 @@ struct NodeCaches {
 }
 
 impl NodeCaches {
-    /// Tells of each node that changes, by its name.
+    /// Tells of each node that changes.
     fn follow(
         self,
         tasks: &mut JoinSet<()>,
         client: &Client,
-        tell: UnboundedSender<String>,
+        tell: UnboundedSender<Changed>,
         health: &Arc<Health>,
         metrics: &Arc<Metrics>,
     ) {
@@ -289,12 +299,14 @@ impl NodeCaches {
             health.expect(name);
             Watched { name, health: health.clone(), metrics: metrics.clone() }
         };
-        fn names<K: ResourceExt>(tell: UnboundedSender<String>) -> impl FnMut(News<'_, K>) {
+        fn names<K: ResourceExt>(tell: UnboundedSender<Changed>) -> impl FnMut(News<'_, K>) {
             move |news| {
-                if let News::Of(object) = news {
-                    // It is closed only while the process ends.
-                    _ = tell.unbounded_send(object.name_any());
-                }
+                let changed = match news {
+                    News::Of(object) => Changed::Node(object.name_any()),
+                    News::Relisted => Changed::All,
+                };
+                // It is closed only while the process ends.
+                _ = tell.unbounded_send(changed);
             }
         }
         let all = watcher::Config::default;
@@ -361,12 +373,14 @@ impl Queues {
         }
     }
 
-    /// Builds that fit no node, or did not.
-    fn unplaced(&self) {
-        let fits = |c: &Value| c["type"] == "Placeable" && c["status"] == "False";
-        let waits = |build: &DynamicObject| {
-            build.data["status"]["conditions"].as_array().is_some_and(|all| all.iter().any(fits))
+    /// Builds with GPUs that are not done: what fits them may be another node now, or none.
+    fn placed(&self) {
+        let is = |build: &DynamicObject, type_: &str, status: Option<&str>| {
+            let conditions = build.data["status"]["conditions"].as_array();
+            let holds = |c: &Value| c["type"] == type_ && status.is_none_or(|s| c["status"] == s);
+            conditions.is_some_and(|all| all.iter().any(holds))
         };
+        let waits = |build: &DynamicObject| is(build, "Placeable", None) && !is(build, "Ready", Some("True"));
         for build in self.context.builds.state_filter(waits) {
             self.push(Kind::Build, Kind::Build.reference(&build.namespace().unwrap_or_default(), &build.name_any()));
         }

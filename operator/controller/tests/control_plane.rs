@@ -56,6 +56,7 @@ impl Site {
             concurrency: 4,
             gpus: false,
             taint_nodes: false,
+            worker_otlp_endpoint: None,
         };
         let (stop, told) = watch::channel(false);
         let process = Process { listener, lease: Some((namespace.to_owned(), "test".to_owned())) };

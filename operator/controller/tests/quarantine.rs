@@ -34,6 +34,7 @@ fn a_node_with_a_sick_gpu_gets_no_work_until_it_is_well() {
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let api = Server::new(&plane).await.unwrap();
         let options = Options { namespace: None, gpus: true, taint_nodes: true, ..support::site::options(None) };
+        before(&api.client).await.unwrap();
         let controller = api.controller(options, &Faults::new(None, None)).await.unwrap();
         let done = story(&api.client).await;
         controller.abort();
@@ -41,9 +42,24 @@ fn a_node_with_a_sick_gpu_gets_no_work_until_it_is_well() {
     });
 }
 
+/// A node that is ill when the controller starts.
+async fn before(client: &Client) -> Result<()> {
+    let (nodes, gpu_nodes): (Api<Node>, Api<GpuNode>) = (Api::all(client.clone()), Api::all(client.clone()));
+    nodes.create(&PostParams::default(), &read(json!({ "metadata": { "name": "gpu-0" } }))?).await?;
+    let object = json!({ "apiVersion": API_VERSION, "kind": "GpuNode", "metadata": { "name": "gpu-0" } });
+    gpu_nodes.patch("gpu-0", &PatchParams::apply("test"), &Patch::Apply(object)).await?;
+    let status = Patch::Merge(json!({ "status": { "devices": [device(A, Some("Xid48"))] } }));
+    gpu_nodes.patch_status("gpu-0", &PatchParams::default(), &status).await?;
+    Ok(())
+}
+
 async fn story(client: &Client) -> Result<()> {
     let (nodes, gpu_nodes): (Api<Node>, Api<GpuNode>) = (Api::all(client.clone()), Api::all(client.clone()));
     let new = PostParams::default();
+    // It need not wait for the minute after which all nodes are looked at again.
+    let began = std::time::Instant::now();
+    until("an entry", async || Ok(!gpu_nodes.get("gpu-0").await?.spec.quarantine.is_empty())).await?;
+    ensure!(began.elapsed() < Duration::from_secs(30), "it was seen only after {} s", began.elapsed().as_secs());
     nodes.create(&new, &read(json!({ "metadata": { "name": "gpu-1" } }))?).await?;
     let object = json!({ "apiVersion": API_VERSION, "kind": "GpuNode", "metadata": { "name": "gpu-1" } });
     gpu_nodes.patch("gpu-1", &PatchParams::apply("test"), &Patch::Apply(object)).await?;
@@ -137,19 +153,20 @@ fn worker(name: &str, gpu: bool) -> Result<Pod> {
 
 /// What the agent says of the devices.
 async fn report(gpu_nodes: &Api<GpuNode>, devices: &[(&str, Option<&str>)]) -> Result<()> {
-    let device = |(uuid, reason): &(&str, Option<&str>)| {
-        let mut device = json!({ "uuid": uuid, "pci": "0000:01:00.0", "product": "A100-SXM4-80GB", "memory": 1,
-                                 "compute": "8.0", "healthy": reason.is_none() });
-        if let Some(reason) = reason {
-            device["reason"] = json!(reason);
-            device["message"] = json!(format!("{reason} at 10:12"));
-        }
-        device
-    };
-    let devices: Vec<Value> = devices.iter().map(device).collect();
+    let devices: Vec<Value> = devices.iter().map(|(uuid, reason)| device(uuid, *reason)).collect();
     let status = Patch::Merge(json!({ "status": { "devices": devices } }));
     gpu_nodes.patch_status("gpu-1", &PatchParams::default(), &status).await.context("the agent's report")?;
     Ok(())
+}
+
+fn device(uuid: &str, reason: Option<&str>) -> Value {
+    let mut device = json!({ "uuid": uuid, "pci": "0000:01:00.0", "product": "A100-SXM4-80GB", "memory": 1,
+                             "compute": "8.0", "healthy": reason.is_none() });
+    if let Some(reason) = reason {
+        device["reason"] = json!(reason);
+        device["message"] = json!(format!("{reason} at 10:12"));
+    }
+    device
 }
 
 async fn entries(gpu_nodes: &Api<GpuNode>) -> Result<Vec<(String, String)>> {

@@ -21,12 +21,14 @@ pub const DIGEST: &str = "realsyn.dev/stage-digest";
 pub const TEMPLATE: &str = "realsyn.dev/template";
 /// Annotation: the parallelism that was asked for.
 pub const PARALLELISM: &str = "realsyn.dev/parallelism";
+/// Annotation on pods: the trace to which their work belongs.
+pub const TRACEPARENT: &str = "realsyn.dev/traceparent";
 /// Annotation on a build or release: any new value tries again at once.
 pub const RETRY: &str = "realsyn.dev/retry";
 /// Label: on pods that hold GPUs.
 pub const GPU: &str = "realsyn.dev/gpu";
 /// Taint of nodes with a device in quarantine.
-pub const QUARANTINE: &str = "realsyn.dev/gpu-quarantine";
+pub const QUARANTINE: &str = realsyn_plan::placement::QUARANTINE_TAINT;
 /// Label of every object that the controller makes, and what it watches by.
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Its value.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use realsyn_crds::{Stage, execution};
-use realsyn_plan::placement::{GPU_TAINT, Placement};
+use realsyn_plan::placement::{GPU_TAINT, Placement, QUARANTINE_TAINT};
 use serde_json::{Value, json};
 
 use crate::plan::Plan;
@@ -32,6 +32,16 @@ pub struct Pod<'a> {
     pub args: &'a [String],
     /// The GPUs that it holds, if any.
     pub gpus: Option<&'a Placement>,
+    /// The trace to which its work belongs, if any.
+    pub trace: Option<&'a Trace<'a>>,
+}
+
+/// The trace to which a pod's work belongs.
+pub struct Trace<'a> {
+    /// The `traceparent` of its spans.
+    pub parent: &'a str,
+    /// Where they are sent.
+    pub endpoint: Option<&'a str>,
 }
 
 /// The arguments that name the mounted manifests.
@@ -41,7 +51,7 @@ pub fn files<'a>(names: impl Iterator<Item = &'a String>) -> Vec<String> {
 
 /// The spec of a pod.
 pub fn spec(pod: &Pod) -> Value {
-    let Pod { plan, config_map, stage, container, image, args, gpus } = *pod;
+    let Pod { plan, config_map, stage, container, image, args, gpus, trace } = *pod;
     let (mut volumes, mut mounts) = (
         vec![
             json!({ "name": "manifests", "configMap": { "name": config_map } }),
@@ -87,6 +97,7 @@ pub fn spec(pod: &Pod) -> Value {
             "name": container,
             "image": image,
             "args": args,
+            "env": env(trace),
             "envFrom": env_from,
             "volumeMounts": mounts,
             "resources": resources(plan, stage, gpus),
@@ -102,6 +113,10 @@ pub fn spec(pod: &Pod) -> Value {
     if let Some(account) = credentials.service_account_name {
         pod["serviceAccountName"] = json!(account);
     }
+    if gpus.is_none() {
+        // What is wrong with a node's GPUs is nothing to a pod without any.
+        pod["tolerations"] = json!([{ "key": QUARANTINE_TAINT, "operator": "Exists" }]);
+    }
     if let Some(gpus) = gpus {
         // Where nodes with GPUs are kept free of other work, this is how.
         pod["tolerations"] = json!([{ "key": GPU_TAINT, "operator": "Exists" }]);
@@ -110,6 +125,13 @@ pub fn spec(pod: &Pod) -> Value {
         }
     }
     pod
+}
+
+/// What the worker reads of the environment as every program with traces does.
+fn env(trace: Option<&Trace>) -> Vec<Value> {
+    let endpoint = trace.and_then(|trace| trace.endpoint).map(|endpoint| ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint));
+    let parent = trace.map(|trace| ("TRACEPARENT", trace.parent));
+    parent.into_iter().chain(endpoint).map(|(name, value)| json!({ "name": name, "value": value })).collect()
 }
 
 /// The claims that a spec names, and whether they are written to.

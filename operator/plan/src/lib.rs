@@ -13,6 +13,7 @@
 //! - [`placement`]: which GPUs a stage's pods can have, and why not others
 //! - [`memory`]: how much memory of a GPU a model needs, and which batch fits
 //! - [`report`]: what a look at the store tells the controller
+//! - [`trace`]: the trace to which everything about a generation belongs
 //! - [`text`]: strangers' words, made fit for a status
 
 #![forbid(unsafe_code)]
@@ -29,6 +30,7 @@ pub mod recipe;
 pub mod records;
 pub mod report;
 pub mod text;
+pub mod trace;
 pub mod why;
 
 pub use digest::Digest;

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use realsyn_crds::Stage;
 use serde::{Deserialize, Serialize};
 
 use crate::{Digest, StepId};
@@ -385,6 +386,16 @@ pub fn object_name(step: StepId, recipe: &Digest, key: &Digest, attempt: &str, r
 /// Where the list of a step's tasks lies, named by its own hash: a JSON array of arrays of shard numbers.
 pub fn task_list_name(step: StepId, list: &Digest) -> String {
     format!("{step}/_tasks/{list}.json")
+}
+
+/// The folder of what failed tasks of a stage logged last.
+pub fn log_folder(stage: Stage, stage_digest: &Digest) -> String {
+    format!("{}/{stage_digest}/_logs/", stage.name())
+}
+
+/// Where the end of a failed task's log lies. `attempt` is a name that no other attempt has.
+pub fn log_name(stage: Stage, stage_digest: &Digest, index: usize, attempt: &str) -> String {
+    format!("{}{index}-{attempt}.log", log_folder(stage, stage_digest))
 }
 
 /// Where a seal lies.

@@ -3,7 +3,7 @@
 //! - `session`: from files and flags to a [`run::Run`]
 //! - `run`: reading, computing and committing shards
 //! - `stages`: what each step does
-//! - `build`, `plan_command`, `explain`, `affected`, `shard_command`, `gc`, `report`: what a person asks for
+//! - `build`, `plan_command`, `explain`, `affected`, `shard_command`, `failed_task`, `gc`, `report`: what a person asks for
 
 #![forbid(unsafe_code)]
 
@@ -11,6 +11,7 @@ pub mod affected;
 pub mod build;
 pub mod exit;
 pub mod explain;
+pub mod failed_task;
 pub mod gc;
 pub mod plan_command;
 pub mod progress;

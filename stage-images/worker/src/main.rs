@@ -7,10 +7,12 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 use realsyn_plan::Id;
+use realsyn_telemetry::{Format, Tail};
 use realsyn_worker::affected::affected;
 use realsyn_worker::build::{BuildArgs, build, default_jobs};
 use realsyn_worker::exit;
 use realsyn_worker::explain::explain;
+use realsyn_worker::failed_task::{self, LogsArgs};
 use realsyn_worker::gc::{GcArgs, gc};
 use realsyn_worker::plan_command::{PlanArgs, plan};
 use realsyn_worker::progress::Lines;
@@ -55,16 +57,23 @@ enum Command {
     Stage(StageArgs),
     /// Seal what is complete and say, as JSON, which steps are ready to run
     Advance(AdvanceArgs),
+    /// Show what failed tasks of a stage logged last; pods keep it here before they go
+    Logs(LogsArgs),
     /// Remove what no build and no release names any more
     Gc(GcArgs),
 }
 
 fn main() -> ExitCode {
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "warn".into()))
-        .with_writer(std::io::stderr)
-        .init();
-    match run(Cli::parse().command) {
+    let command = Cli::parse().command;
+    let tail = Tail::default();
+    let _telemetry = realsyn_telemetry::start(realsyn_telemetry::Options {
+        service: "realsyn-worker",
+        format: Format::Text,
+        filter: "warn",
+        filter_file: None,
+        tail: matches!(command, Command::Stage(_)).then(|| tail.clone()),
+    });
+    match run(command, &tail) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("realsyn: {error:#}");
@@ -73,7 +82,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> anyhow::Result<()> {
+fn run(command: Command, tail: &Tail) -> anyhow::Result<()> {
     match command {
         Command::Build(args) => {
             let jobs = args.jobs.unwrap_or_else(default_jobs);
@@ -107,15 +116,27 @@ fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Stage(args) => {
             exit::on_sigterm()?;
-            exit::explained(args.report.as_deref(), stage(&args))
+            let span = tracing::info_span!("stage", step = args.step, index = args.index);
+            realsyn_telemetry::follow_environment(&span);
+            let done = exit::explained(args.report.as_deref(), span.in_scope(|| stage(&args)));
+            if let Err(error) = &done {
+                failed_task::keep_log(&args, tail, error);
+            }
+            done
         }
         Command::Advance(args) => {
             exit::on_sigterm()?;
-            let report = exit::explained(args.report.as_deref(), advance(&args))?.encode();
+            let span = tracing::info_span!("advance");
+            realsyn_telemetry::follow_environment(&span);
+            let report = exit::explained(args.report.as_deref(), span.in_scope(|| advance(&args)))?.encode();
             if let Some(file) = &args.report {
                 return std::fs::write(file, report).with_context(|| format!("cannot write {}", file.display()));
             }
             println!("{}", String::from_utf8_lossy(&report));
+            Ok(())
+        }
+        Command::Logs(args) => {
+            print!("{}", failed_task::logs(&args)?);
             Ok(())
         }
         Command::Gc(args) => {

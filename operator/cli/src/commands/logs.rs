@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::{ListParams, LogParams};
+use kube::api::{DynamicObject, ListParams, LogParams};
 use realsyn_crds::{Stage, StageState};
 use realsyn_objects::kinds::{Kind, KindExt};
 use realsyn_objects::{names, text};
@@ -12,7 +12,7 @@ use crate::args::LogsArgs;
 use crate::cluster::Cluster;
 use crate::errors::{Asked, Explained};
 use crate::status::Overview;
-use crate::store::{Look, look};
+use crate::store::{Look, Store, look, must_tell};
 use crate::style::{Style, Tone, pass_on, print};
 
 /// The annotation of an Indexed Job's pod.
@@ -20,7 +20,8 @@ const INDEX: &str = "batch.kubernetes.io/job-completion-index";
 
 /// Whether there is such a stage at all.
 pub fn check(args: &LogsArgs) -> Result<()> {
-    if args.stage != names::ADVANCE {
+    // A look at the store is no task, and leaves nothing there.
+    if args.kept || args.stage != names::ADVANCE {
         args.stage.parse::<Stage>()?;
     }
     Ok(())
@@ -34,6 +35,9 @@ pub async fn logs(cluster: &Cluster, args: &LogsArgs) -> Result<u8> {
         (None, None) => bail!("say of which build, with --build, or of which release, with --release"),
     };
     let object = cluster.object(kind, name).await?;
+    if args.kept {
+        return kept(cluster, args, &object).await;
+    }
     let labels = [
         (names::MANAGED_BY, names::CONTROLLER.to_owned()),
         (names::KIND, kind.label().to_owned()),
@@ -59,6 +63,18 @@ pub async fn logs(cluster: &Cluster, args: &LogsArgs) -> Result<u8> {
         unread += u32::from(!show(cluster, args, index, pod).await?);
     }
     Ok(u8::from(unread > 0))
+}
+
+/// What failed tasks left in the store: `realsyn logs`, run beside it.
+async fn kept(cluster: &Cluster, args: &LogsArgs, build: &DynamicObject) -> Result<u8> {
+    let store = Store::of_build(cluster, build, &args.pod).await?;
+    let mut command = vec!["logs".to_owned(), args.stage.clone()];
+    if let Some(index) = args.index {
+        command.extend(["--index".to_owned(), index.to_string()]);
+    }
+    let ended = store.run("logs", &command, &mut pass_on).await?;
+    must_tell(&ended)?;
+    Ok(ended.code)
 }
 
 fn index(pod: &Pod) -> Option<u32> {
@@ -120,8 +136,8 @@ fn nothing(args: &LogsArgs, kind: Kind, name: &str, pods: usize, overview: &Over
     let why =
         line.and_then(|s| s.waits_for.as_deref()).map_or_else(String::new, |why| format!(". Its status says: {why}"));
     format!(
-        "{stage} of {noun} {name} {state}{why}. Logs of pods that are gone are where your cluster collects logs, under the \
-         labels {}={} and {}={stage}",
+        "{stage} of {noun} {name} {state}{why}. What failed tasks of a build said last is in its store: add --kept. Logs of pods \
+         that are gone are where your cluster collects logs, under the labels {}={} and {}={stage}",
         names::BUILD,
         text::label_value(name),
         names::STAGE

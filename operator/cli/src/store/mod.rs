@@ -125,6 +125,7 @@ impl<'a> Store<'a> {
             image: &self.image,
             args: &all,
             gpus: None,
+            trace: None,
         };
         let mut spec = pod::spec(&parts);
         // What it printed last is the reason of a failure, even where its log cannot be read.

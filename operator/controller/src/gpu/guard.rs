@@ -1,7 +1,7 @@
 //! Quarantine, carried out: the entry in the `GpuNode`, the taint on the node, the eviction of our pods. Each is brought
 //! to what it should be, whatever an earlier try left.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,9 +11,11 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod, Taint};
 use kube::api::{EvictParams, Patch, PatchParams};
 use kube::runtime::events::{Event, EventType};
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource, ResourceExt};
 use realsyn_crds::Quarantine;
 use serde_json::json;
+use tokio::time::MissedTickBehavior;
 
 use super::nodes::GpuNode;
 use super::quarantine::{CONTROLLER, Failures, changes, wanted};
@@ -22,6 +24,15 @@ use crate::names;
 
 /// Nodes are looked at again so often even if nothing changes: suspicions end by the clock.
 const AGAIN: Duration = Duration::from_secs(60);
+
+/// What the guard is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// The node of this name, or its `GpuNode`, has changed, come, or gone.
+    Node(String),
+    /// Any node may have: a watch listed everything anew.
+    All,
+}
 
 /// Looks after quarantine.
 pub struct Guard {
@@ -35,25 +46,39 @@ impl Guard {
         Self { context, failures: Mutex::default() }
     }
 
-    /// Looks at nodes as their names come in, and at all of them every minute, for ever.
-    /// `changed` is called after nodes have.
-    pub async fn run(self, mut names: UnboundedReceiver<String>, changed: impl Fn()) {
+    /// Looks at nodes as they change, and at all of them when a watch begins anew and every minute, for ever.
+    /// `changed` is called after nodes have changed in a way that matters to placement, or may have.
+    pub async fn run(self, mut news: UnboundedReceiver<Changed>, changed: impl Fn()) {
+        // Not a wait for silence: in a large cluster there is always some node that changes.
+        let mut all = tokio::time::interval(AGAIN);
+        all.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let mut due: HashSet<String> = HashSet::new();
-            let next = tokio::time::timeout(AGAIN, names.next()).await;
-            match next {
-                Ok(Some(name)) => _ = due.insert(name),
-                Ok(None) => return,
-                Err(_) => due.extend(self.context.nodes.gpu_nodes.state().iter().map(|n| n.name_any())),
+            let (mut due, mut wake) = (BTreeSet::new(), false);
+            let mut take = |news: Changed| match news {
+                Changed::Node(name) => _ = due.insert(name),
+                Changed::All => {
+                    due.extend(self.context.nodes.names());
+                    // A build whose condition came into the cache after its node had changed.
+                    wake = true;
+                }
+            };
+            tokio::select! {
+                first = news.next() => match first {
+                    Some(first) => take(first),
+                    None => return,
+                },
+                _ = all.tick() => take(Changed::All),
             }
-            while let Ok(name) = names.try_recv() {
-                due.insert(name);
+            while let Ok(more) = news.try_recv() {
+                take(more);
             }
-            due.iter().for_each(|name| self.context.nodes.changed(name));
+            due.iter().for_each(|name| wake |= self.context.nodes.changed(name));
             if !self.context.leads() {
                 continue;
             }
-            changed();
+            if wake {
+                changed();
+            }
             let suspected = self.suspected();
             for name in due {
                 if let Err(error) = self.look(&name, &suspected).await {
@@ -79,7 +104,7 @@ impl Guard {
     }
 
     async fn look(&self, name: &str, suspected: &BTreeMap<String, Timestamp>) -> Result<(), kube::Error> {
-        let found = self.context.nodes.gpu_nodes.find(|n| n.name_any() == name);
+        let found = self.context.nodes.gpu_nodes.get(&ObjectRef::new(name));
         let mut entries = Vec::new();
         if let Some(gpu_node) = found {
             entries = wanted(&gpu_node.spec.quarantine, &gpu_node.status, suspected);
@@ -129,7 +154,7 @@ impl Guard {
 
     /// Gives the node the taint, or takes it away.
     async fn taint(&self, name: &str, wanted: bool) -> Result<(), kube::Error> {
-        let Some(node) = self.context.nodes.nodes.find(|n| n.name_any() == name) else { return Ok(()) };
+        let Some(node) = self.context.nodes.nodes.get(&ObjectRef::new(name)) else { return Ok(()) };
         let is_ours = |t: &Taint| t.key == names::QUARANTINE;
         let mut taints = node.spec.as_ref().and_then(|s| s.taints.clone()).unwrap_or_default();
         if taints.iter().any(is_ours) == wanted {

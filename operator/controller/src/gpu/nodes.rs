@@ -1,6 +1,6 @@
 //! What is known of the nodes: Kubernetes' own view of each, and its `GpuNode`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::api::core::v1::Node;
@@ -32,8 +32,18 @@ impl Nodes {
         Self { nodes, gpu_nodes, view: Mutex::new(PlannersView { nodes: BTreeMap::new(), inventory }) }
     }
 
-    /// A node or its `GpuNode` has changed, come, or gone.
-    pub fn changed(&self, name: &str) {
+    /// The names of all nodes that are known, or were until now.
+    pub fn names(&self) -> BTreeSet<String> {
+        let view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names: BTreeSet<String> = view.nodes.keys().cloned().collect();
+        drop(view);
+        names.extend(self.nodes.state().iter().filter_map(|n| n.metadata.name.clone()));
+        names.extend(self.gpu_nodes.state().iter().filter_map(|n| n.metadata.name.clone()));
+        names
+    }
+
+    /// A node or its `GpuNode` has changed, come, or gone. Tells whether other stages fit it now.
+    pub fn changed(&self, name: &str) -> bool {
         let gpu_node = self.gpu_nodes.get(&ObjectRef::new(name));
         let now = self.nodes.get(&ObjectRef::new(name)).map(|node| planners_view(&node, gpu_node.as_deref()));
         let mut view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
@@ -41,9 +51,11 @@ impl Nodes {
             Some(now) => view.nodes.insert(name.to_owned(), now.clone()),
             None => view.nodes.remove(name),
         };
-        if before != now {
-            view.inventory = None;
+        if before == now {
+            return false;
         }
+        view.inventory = None;
+        !matches!((before, now), (Some(before), Some(now)) if before.fits_like(&now))
     }
 
     /// The GPUs of the cluster.

@@ -8,7 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use realsyn_crds::{API_VERSION, execution};
-use realsyn_objects::pod::{self, Pod};
+use realsyn_objects::pod::{self, Pod, Trace};
+use realsyn_plan::trace::traceparent;
 use serde_json::{Value, json};
 
 use super::validate::{Checked, Status};
@@ -30,17 +31,18 @@ pub enum Change {
     Patch(String, String, Value),
 }
 
-/// The changes that actions come down to.
+/// The changes that actions come down to. Workers send their spans to `endpoint`.
 pub fn build(
     kind: Kind,
     object: &DynamicObject,
     checked: &Checked,
     state: &State,
     actions: Vec<Action>,
+    endpoint: Option<&str>,
 ) -> Vec<Change> {
     let change = |action| match action {
         Action::Create(order) => Change::Create(
-            Box::new(job(kind, object, checked, state, &order)),
+            Box::new(job(kind, object, checked, state, &order, endpoint)),
             Box::new(config_map(kind, object, checked)),
         ),
         Action::Delete { name, uid } => Change::Delete(name, uid),
@@ -90,7 +92,19 @@ fn labels(kind: Kind, object: &DynamicObject) -> BTreeMap<String, String> {
     pairs.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()
 }
 
-fn job(kind: Kind, object: &DynamicObject, checked: &Checked, state: &State, order: &Order) -> Job {
+/// The trace of an object as it is now.
+pub fn trace_of(object: &DynamicObject) -> String {
+    traceparent(object.metadata.uid.as_deref().unwrap_or_default(), object.metadata.generation.unwrap_or_default())
+}
+
+fn job(
+    kind: Kind,
+    object: &DynamicObject,
+    checked: &Checked,
+    state: &State,
+    order: &Order,
+    endpoint: Option<&str>,
+) -> Job {
     let plan = &checked.plan;
     let image = state.worker_image.as_deref().unwrap_or_default();
     let manifests = pod::files(checked.manifests.keys());
@@ -154,9 +168,11 @@ fn job(kind: Kind, object: &DynamicObject, checked: &Checked, state: &State, ord
     if gpus.is_some() {
         labels.insert(names::GPU.to_owned(), "true".to_owned());
     }
+    let (parent, config_map) = (trace_of(object), checked.config_map.as_str());
+    let trace = Some(&Trace { parent: &parent, endpoint });
     spec["template"] = json!({
-        "metadata": { "labels": labels },
-        "spec": pod::spec(&Pod { plan, config_map: &checked.config_map, stage, container, image, args: &args, gpus }),
+        "metadata": { "labels": labels, "annotations": { names::TRACEPARENT: parent } },
+        "spec": pod::spec(&Pod { plan, config_map, stage, container, image, args: &args, gpus, trace }),
     });
     let job = json!({
         "metadata": {

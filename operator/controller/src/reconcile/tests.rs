@@ -13,6 +13,8 @@ use realsyn_crds::{Manifest, parse_manifests};
 use realsyn_plan::graph::ids;
 use realsyn_plan::placement::{Demand, Inventory};
 
+const COLLECTOR: &str = "http://collector:4318";
+
 fn example(change: impl Fn(&mut Value)) -> DynamicObject {
     let text = include_str!("../../../../manifests/examples/build.yaml");
     let Manifest::Build(build) = parse_manifests(text, "example").unwrap().remove(0) else {
@@ -35,7 +37,7 @@ fn checked(object: &DynamicObject) -> Checked {
 fn job(object: &DynamicObject, work: Work) -> Value {
     let state = State { worker_image: Some("worker@sha256:1".to_owned()), ..State::default() };
     let order = Order { name: "j".to_owned(), attempt: 4, work };
-    match build(Kind::Build, object, &checked(object), &state, vec![Action::Create(order)]).remove(0) {
+    match build(Kind::Build, object, &checked(object), &state, vec![Action::Create(order)], Some(COLLECTOR)).remove(0) {
         Change::Create(job, _) => json!(job),
         _ => panic!("a Job was asked for"),
     }
@@ -45,6 +47,28 @@ fn step(step: realsyn_plan::StepId) -> Work {
     let spec = checked(&example(|_| {})).plan.build;
     let placement = Demand::of_stage(&spec, step.stage, 40).map(|d| Box::new(Inventory::unknown().place(&d)));
     Work::Step { step, digest: "d".into(), list: "ab".into(), tasks: 40, asked: 8, granted: 5, placement }
+}
+
+#[test]
+fn pods_know_their_trace_and_what_a_job_is_made_of_does_not() {
+    let object = example(|_| {});
+    let parent = json!(realsyn_plan::trace::traceparent("u", 3));
+    for work in [step(ids::SCORE), Work::Advance { known: Vec::new() }] {
+        let job = job(&object, work);
+        let template = &job["spec"]["template"];
+        assert_eq!(template["metadata"]["annotations"], json!({ "realsyn.dev/traceparent": parent }));
+        let env = json!([
+            { "name": "TRACEPARENT", "value": parent },
+            { "name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": COLLECTOR },
+        ]);
+        assert_eq!(template["spec"]["containers"][0]["env"], env);
+    }
+    // Another generation is another trace, but no reason to replace a Job whose settings are the same.
+    let mut later = object.clone();
+    later.metadata.generation = Some(4);
+    let [before, after] = [&object, &later].map(|object| job(object, step(ids::SCORE)));
+    assert_eq!(before["metadata"]["annotations"], after["metadata"]["annotations"]);
+    assert_ne!(before["spec"]["template"]["metadata"], after["spec"]["template"]["metadata"]);
 }
 
 #[test]

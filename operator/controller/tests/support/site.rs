@@ -43,6 +43,7 @@ pub fn options(namespace: Option<&str>) -> Options {
         concurrency: 4,
         gpus: false,
         taint_nodes: false,
+        worker_otlp_endpoint: None,
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::catalogue::spellings;
-use super::fit::Fit;
+use super::fit::{Fit, fit};
 use super::node::{Labels, Shape};
 use super::why::Why;
 use super::{Demand, Inventory, Resource};
@@ -120,12 +120,22 @@ impl Expression {
 ///
 /// Labels admit every node that is described and fits, and most that will be added and will fit. Where a node fits that no
 /// label describes, a second term admits nodes without labels. Who is admitted and does not fit is excluded by name.
+///
+/// It stays with the pods for as long as their Job runs. So a node that the scheduler avoids by itself for now is taken as
+/// it will be afterwards: else a Job made during the quarantine of the only node that fits would never get it.
 pub(super) fn affinity(
     inventory: &Inventory,
     verdicts: &[Result<Fit, Why>],
     demand: &Demand,
     resource: &Resource,
 ) -> Affinity {
+    let lasting: Vec<Result<Fit, Why>> = inventory
+        .shapes
+        .iter()
+        .zip(verdicts)
+        .map(|(shape, verdict)| lasting(shape, verdict, demand, resource))
+        .collect();
+    let (now, verdicts) = (verdicts, lasting.as_slice());
     let described = described(inventory, verdicts, demand, resource);
     let fitting = || inventory.shapes.iter().zip(verdicts).filter(|(_, v)| v.is_ok()).map(|(shape, _)| shape);
     let asks = |key: &str| described.labels.iter().any(|e| e.key == key && e.operator != Operator::NotIn);
@@ -144,7 +154,7 @@ pub(super) fn affinity(
     for term in &mut terms {
         let unwanted = |shape: usize| {
             let able = inventory.shapes[shape].offers(resource) >= demand.count;
-            let barred = verdicts[shape].as_ref().is_err_and(|why| !why.is_known_to_the_scheduler());
+            let barred = verdicts[shape].is_err() && !now[shape].as_ref().is_err_and(Why::is_known_to_the_scheduler);
             barred && able && term.admits(&inventory.shapes[shape].labels)
         };
         let unwanted: Vec<bool> = (0..inventory.shapes.len()).map(unwanted).collect();
@@ -158,6 +168,16 @@ pub(super) fn affinity(
     }
     terms.retain(|term| !(term.labels.is_empty() && term.not_nodes.is_empty()));
     Affinity { terms, left_in }
+}
+
+/// The verdict of a node once nothing keeps pods away that the scheduler knows by itself.
+fn lasting(shape: &Shape, verdict: &Result<Fit, Why>, demand: &Demand, resource: &Resource) -> Result<Fit, Why> {
+    let passes =
+        |why: &Why| why.is_known_to_the_scheduler() || (matches!(why, Why::Quarantined(_)) && shape.is_kept_free());
+    match verdict {
+        Err(why) if passes(why) => fit(&shape.at_its_best(), demand, resource),
+        lasts => lasts.clone(),
+    }
 }
 
 fn has(shape: &Shape, key: &str) -> bool {

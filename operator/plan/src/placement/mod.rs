@@ -29,6 +29,6 @@ pub use allocation::{Allocation, Resource};
 pub use demand::Demand;
 pub use finish::{Finish, Rates};
 pub use inventory::Inventory;
-pub use node::{GPU_TAINT, NodeFacts, NodeGpus, Source, Taint, Toleration};
+pub use node::{GPU_TAINT, NodeFacts, NodeGpus, QUARANTINE_TAINT, Source, Taint, Toleration};
 pub use place::{NodeFit, Placeable, Placement, Unfit};
 pub use product::{FormFactor, Product};

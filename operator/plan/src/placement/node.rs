@@ -36,6 +36,9 @@ pub struct Taint {
 /// The taint by which nodes with GPUs are kept free of other work; pods that hold GPUs tolerate it.
 pub const GPU_TAINT: &str = "nvidia.com/gpu";
 
+/// The taint of nodes in quarantine. It goes when the quarantine ends, so nothing that lasts longer should be said of them.
+pub const QUARANTINE_TAINT: &str = "realsyn.dev/gpu-quarantine";
+
 /// A toleration of a stage's pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Toleration {
@@ -82,6 +85,12 @@ impl NodeGpus {
         &self.name
     }
 
+    /// Whether stages fit it as they fit `other`, whoever holds its devices now.
+    pub fn fits_like(&self, other: &Self) -> bool {
+        let in_use = |node: &Self| node.shape.with_units(|unit| unit.free = None);
+        self.name == other.name && in_use(self) == in_use(other)
+    }
+
     /// Where the knowledge of its GPUs comes from.
     pub fn source(&self) -> Source {
         self.shape.source
@@ -102,6 +111,26 @@ pub(super) struct Shape {
 }
 
 impl Shape {
+    /// Whether the taint of quarantine keeps pods away.
+    pub fn is_kept_free(&self) -> bool {
+        self.taints.iter().any(|taint| taint.key == QUARANTINE_TAINT)
+    }
+
+    /// The node as it will be when nothing that passes keeps work away: cordons, taints, quarantine and the faults behind it.
+    pub fn at_its_best(&self) -> Self {
+        Self { bar: None, taints: Vec::new(), ..self.with_units(|unit| unit.unhealthy.clear()) }
+    }
+
+    fn with_units(&self, change: impl Fn(&mut Unit)) -> Self {
+        let mut units: Vec<Unit> = Vec::new();
+        for (unit, n) in &self.units {
+            let mut unit = unit.clone();
+            change(&mut unit);
+            units.extend(std::iter::repeat_n(unit, *n as usize));
+        }
+        Self { units: counted(units), ..self.clone() }
+    }
+
     pub fn offers(&self, resource: &Resource) -> u32 {
         self.offered.iter().find(|(r, _)| r == resource).map_or(0, |(_, n)| *n)
     }

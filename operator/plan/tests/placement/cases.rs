@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use realsyn_crds::{BuildSpec, Gpu, Quantity, Sharing, Stage};
 use realsyn_plan::memory;
-use realsyn_plan::placement::{Demand, Inventory, NodeFacts, NodeGpus, Placeable, Placement, Rates, Taint, Toleration};
+use realsyn_plan::placement::{
+    Demand, Inventory, NodeFacts, NodeGpus, Placeable, Placement, QUARANTINE_TAINT, Rates, Taint, Toleration,
+};
 use serde_json::json;
 
 use crate::cluster::{agent, cpu, offering, place, quarantined, seen};
@@ -234,6 +236,26 @@ fn names_are_excluded_as_far_as_they_are_few() {
     let placement = place((0..100).map(lost).chain([dgx("good", A100_80)]), &demand(&gpu(&[], ""), 1));
     assert_eq!((placement.affinity.terms[0].not_nodes.len(), placement.affinity.left_in), (64, 36));
     assert_eq!(placement.unfit[0].to_string(), "100 nodes: quarantined, XID 79 at 10:12 on 2025-11-22");
+}
+
+#[test]
+fn a_job_made_during_the_quarantine_of_a_node_gets_it_afterwards() {
+    let during = |islands: &[usize], wanted: &Demand| {
+        let mut node = quarantined(agent("gpu-1", A100_80.0, A100_80.1, islands));
+        node.status.devices[0].healthy = false;
+        let taint = Taint { key: QUARANTINE_TAINT.into(), value: String::new(), effect: "NoSchedule".into() };
+        let facts = NodeFacts { taints: vec![taint], ..offering("gpu-1", &[("gpu", 8)], &[]) };
+        place([NodeGpus::of(&facts, Some(&node))], wanted)
+    };
+    for wanted in [demand(&gpu(&["A100-80GB"], "70Gi"), 1), demand(&gpu(&[], ""), 1)] {
+        let placement = during(&[8], &wanted);
+        assert_eq!(placement.placeable, Placeable::False);
+        assert_eq!(placement.affinity, place([dgx("gpu-1", A100_80)], &wanted).affinity);
+    }
+    // One that will not fit afterwards either is excluded for good.
+    let joined = Gpu { count: 8, nvlink: true, ..gpu(&[], "") };
+    let placement = during(&[4, 4], &demand(&joined, 1));
+    assert_eq!(placement.affinity.terms[0].not_nodes.iter().map(|n| &**n).collect::<Vec<_>>(), ["gpu-1"]);
 }
 
 #[test]

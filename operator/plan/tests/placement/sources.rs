@@ -3,7 +3,7 @@
 use realsyn_crds::{Gpu, Quantity};
 use realsyn_plan::placement::{Demand, NodeGpus, Source};
 
-use crate::cluster::{agent, offering, place};
+use crate::cluster::{agent, offering, place, quarantined, seen};
 
 fn any(min_memory: Option<&str>) -> Demand {
     let gpu = Gpu { min_memory: min_memory.map(Quantity::new), ..Gpu::default() };
@@ -74,4 +74,14 @@ fn strange_values_are_read_over() {
     let placement = place([NodeGpus::of(&facts, None), NodeGpus::of(&huge, None)], &any(Some("1Gi")));
     assert!(placement.nodes.is_empty());
     assert!(!placement.sentence.contains('\u{1b}'), "{:?}", placement.sentence);
+}
+
+#[test]
+fn who_holds_a_device_is_no_change_of_what_fits() {
+    let idle = agent("gpu-1", "A100-SXM4-80GB", 81_920, &[8]);
+    let mut busy = idle.clone();
+    busy.status.devices[3].allocated = true;
+    let (before, after) = (seen(&idle), seen(&busy));
+    assert!(before != after && before.fits_like(&after));
+    assert!(!before.fits_like(&seen(&quarantined(idle))));
 }

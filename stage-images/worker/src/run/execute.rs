@@ -14,6 +14,7 @@ use realsyn_dataset::protocol::{Committed, LedgerError, StepState};
 use realsyn_plan::judge::{Missing, Verdict};
 use realsyn_plan::records::{Commit, Effort, Outcome};
 use realsyn_plan::{Digest, Step};
+use tracing::Span;
 
 use super::{Job, Output, Run, StageError};
 use crate::stages;
@@ -125,7 +126,15 @@ pub fn run_step(
     }
 }
 
+/// A shard on its way through the pipeline. Its span lasts until it is committed.
+struct Work<'a> {
+    missing: Missing,
+    job: Job<'a>,
+    span: Span,
+}
+
 struct Finished {
+    span: Span,
     missing: Missing,
     output: Result<Output, (&'static str, String)>,
     millis: u64,
@@ -155,9 +164,10 @@ pub fn run_shards(
         stop.store(true, Ordering::Relaxed);
         failed.lock().expect("no holder panics").get_or_insert(error);
     };
-    let (to_compute, queue) = sync_channel::<(Missing, Job)>(1);
+    let (to_compute, queue) = sync_channel::<Work>(1);
     let queue = Mutex::new(queue);
     let (to_write, finished) = sync_channel::<Finished>(1);
+    let parent = Span::current();
     std::thread::scope(|scope| {
         scope.spawn(|| {
             let (to_compute, missing) = (to_compute, missing);
@@ -165,9 +175,10 @@ pub fn run_shards(
                 if stop.load(Ordering::Relaxed) || ENDING.load(Ordering::Relaxed) {
                     break;
                 }
+                let span = shard_span(&parent, step, missing.spec.number);
                 let mut job = Job::new(run, step, missing.spec.clone());
-                match job.read_ahead() {
-                    Ok(()) => _ = to_compute.send((missing, job)),
+                match span.in_scope(|| job.read_ahead()) {
+                    Ok(()) => _ = to_compute.send(Work { missing, job, span }),
                     Err(error) => return fail(error),
                 }
             }
@@ -184,8 +195,13 @@ pub fn run_shards(
     failed.into_inner().expect("no holder panics").map_or(Ok(()), Err)
 }
 
+fn shard_span(parent: &Span, step: &Step, number: u32) -> Span {
+    use tracing::field::Empty;
+    tracing::info_span!(parent: parent, "shard", step = %step.id, number, records = Empty, bytes = Empty)
+}
+
 fn compute(
-    queue: &Mutex<Receiver<(Missing, Job)>>,
+    queue: &Mutex<Receiver<Work<'_>>>,
     to_write: &SyncSender<Finished>,
     stop: &AtomicBool,
     fail: &(dyn Fn(StageError) + Sync),
@@ -193,12 +209,12 @@ fn compute(
     loop {
         // The lock is held while waiting: whoever holds it gets the next shard.
         let next = queue.lock().expect("no holder panics").recv();
-        let Ok((missing, job)) = next else { return };
+        let Ok(Work { missing, job, span }) = next else { return };
         if stop.load(Ordering::Relaxed) {
             continue;
         }
         let started = Instant::now();
-        let output = match catch_unwind(AssertUnwindSafe(|| stages::process(&job))) {
+        let output = match catch_unwind(AssertUnwindSafe(|| span.in_scope(|| stages::process(&job)))) {
             Ok(Ok(output)) => Ok(output),
             Ok(Err(StageError::Data { reason, detail })) => Err((reason, detail)),
             Ok(Err(error)) => {
@@ -209,7 +225,7 @@ fn compute(
         };
         let millis = started.elapsed().as_millis() as u64;
         let bytes_read = job.bytes_read();
-        if to_write.send(Finished { missing, output, millis, bytes_read }).is_err() {
+        if to_write.send(Finished { span, missing, output, millis, bytes_read }).is_err() {
             return;
         }
     }
@@ -227,7 +243,8 @@ fn write(
         if stop.load(Ordering::Relaxed) {
             continue;
         }
-        match commit(run, step, shard) {
+        let span = shard.span.clone();
+        match span.in_scope(|| commit(run, step, shard)) {
             Ok(effort) => progress.shard(step, &effort),
             Err(error) => fail(error),
         }
@@ -241,7 +258,9 @@ fn commit(run: &Run, step: &'static Step, shard: Finished) -> Result<Effort, Sta
     let outcome = match shard.output {
         Ok(output) => {
             effort.bytes_written = output.bytes();
-            Outcome::Data(output.write(run, step.id, &spec.key, &attempt)?)
+            let data = output.write(run, step.id, &spec.key, &attempt)?;
+            shard.span.record("records", data.counts.get("out")).record("bytes", effort.bytes_written);
+            Outcome::Data(data)
         }
         Err((reason, detail)) => Outcome::Rejected { reason: reason.to_owned(), detail },
     };

@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 
 use realsyn_plan::graph::{BUILD, RELEASE};
 use realsyn_plan::records::{
-    Commit, Named, SealPart, commit_folder, half, is_half, parse_commit_name, parse_object_name, parse_removed_name,
-    parse_seal_name,
+    Commit, Named, SealPart, commit_folder, half, is_half, log_folder, parse_commit_name, parse_object_name,
+    parse_removed_name, parse_seal_name,
 };
 use realsyn_plan::{Digest, Step, StepId};
 
@@ -213,7 +213,7 @@ impl Ledger {
             names += 1;
             going.seals += generations.records.len();
             going.bytes += generations.records.values().sum::<u64>();
-            let logs = format!("{}/{digest}/_logs/", step.stage.name());
+            let logs = log_folder(step.stage, digest);
             self.store().list(&logs, &mut |entry| {
                 let listed = tombstone.logs.entry(*digest).or_default();
                 // Every step of the stage comes by here.

@@ -1,0 +1,379 @@
+//! GPUs on a real Kubernetes node: the operator as its chart installs it, the agent as a real pod over a stand-in for NVIDIA's
+//! library, a device plugin at the real kubelet. A device dies in mid-stage; the work leaves it, waits, and is done.
+//!
+//! Needs root, the binaries of `e2e/cluster` with Helm, the models and the OpenStax sample; skipped loudly where one is missing.
+
+mod support;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use realsyn_cluster::{Binaries, HOST_ADDRESS, NODE_NAME, Node, Options, skip, until};
+use realsyn_e2e::{DevicePlugin, S3Server, sample, write_corpus};
+use realsyn_nvml::{Scenario, StandIn, Xid, inventory};
+use serde_json::{Value, json};
+use support::{NAMESPACE, WORKER, give_scratch_space, import_images, inputs, open_folder, tenant, volume, workspace};
+
+const OPERATOR: &str = "realsyn-system";
+const AGENTS: &str = "realsyn-gpu";
+/// The stage whose pods hold a GPU.
+const STEP: &str = "sentence-score/score";
+/// Seconds after which the agent trusts a device again.
+const CLEAN: &str = "8";
+const QUARANTINE: &str = "realsyn.dev/gpu-quarantine";
+/// Well below the minute after which the controller looks at every node again.
+const PROMPTLY: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(90);
+const LATER: Duration = Duration::from_secs(600);
+
+#[test]
+fn a_gpu_that_dies_in_mid_stage_costs_no_shard_and_no_retry() {
+    const NAME: &str = "a_gpu_that_dies_in_mid_stage_costs_no_shard_and_no_retry";
+    let helm = Binaries::default_folder().require_tool("helm").map_err(|error| error.to_string());
+    let Some((models, openstax)) = inputs(NAME) else { return };
+    if skip(NAME, helm.err()) {
+        return;
+    }
+    let folder = open_folder();
+    write_corpus(&folder.path().join("corpus"), &sample(&openstax, 2, 120).unwrap(), 1).unwrap();
+    let nvml = folder.path().join("nvml");
+    std::fs::create_dir(&nvml).unwrap();
+    let scenario = inventory::dgx_a100_80();
+    let stand_in = StandIn::install(&nvml, &scenario).unwrap();
+
+    let story = Story { node: Node::start(&Options::default()).unwrap(), began: Instant::now() };
+    let s3 = S3Server::start_on(&folder.path().join("s3"), HOST_ADDRESS.parse().unwrap()).unwrap();
+    let plugins = story.node.kubelet_folder().join("device-plugins");
+    let devices: Vec<String> = scenario.devices.iter().map(|device| device.uuid.clone()).collect();
+    let _plugin = DevicePlugin::start(&plugins, "nvidia.com/gpu", &devices).unwrap();
+    give_scratch_space(&story.node);
+    let images = [
+        ("cpu.Dockerfile", "realsyn", WORKER),
+        ("controller.Dockerfile", "realsyn-controller", "realsyn.dev/controller:test"),
+        ("gpu-agent.Dockerfile", "realsyn-gpu-agent", "realsyn.dev/gpu-agent:test"),
+    ];
+    import_images(&story.node, folder.path(), &images);
+    story.says("images built");
+    story.install(&nvml);
+    let pictures = openstax.join("images").canonicalize().unwrap();
+    let places = [("data", folder.path()), ("images", &pictures), ("models", &models.canonicalize().unwrap())];
+    let volumes: String = places.iter().map(|(name, path)| volume(name, path)).collect();
+    story.node.apply(&format!("{}{volumes}", tenant())).unwrap();
+
+    story.inventory_appears();
+    story.an_agent_writes_for_its_own_node_alone();
+    story.placement_explains_itself(&build(&models, &s3));
+    let held = story.the_stage_holds_a_device();
+    story.it_dies(&stand_in, scenario, &held);
+    story.it_recovers();
+}
+
+/// A build as far as the first stage with a model, which has a GPU.
+fn build(models: &Path, s3: &S3Server) -> String {
+    let model = |name: &str| {
+        let sha256 = realsyn_models::folder_sha256(&models.join(name)).unwrap();
+        json!({ "sha256": sha256, "uri": format!("pvc://models/{name}") })
+    };
+    let language = model("smollm2-135m-instruct");
+    let build = json!({
+        "apiVersion": "realsyn.dev/v1alpha1",
+        "kind": "RealSynBuild",
+        "metadata": { "name": "part", "namespace": NAMESPACE },
+        "spec": {
+            "source": {
+                "format": "obelics",
+                "uri": "pvc://data/corpus",
+                "imageMirrors": [{ "prefix": "https://openstax.example/", "uri": "pvc://images" }],
+            },
+            "storage": {
+                "uri": format!("s3://{}/builds", S3Server::BUCKET),
+                "endpoint": s3.endpoint(),
+                "region": "us-east-1",
+                "credentials": { "secretName": "s3" },
+            },
+            "models": { "clip": model("demo-clip"), "perplexity": language, "llm": language },
+            "stages": { "sentenceScore": { "engine": "cuda", "gpu": { "products": ["A100-80GB"], "minMemory": "70Gi" } } },
+            "stopAfter": "sentence-score",
+        },
+    });
+    build.to_string()
+}
+
+struct Story {
+    node: Node,
+    began: Instant,
+}
+
+impl Story {
+    /// What a person who runs this test sees of it.
+    fn says(&self, what: &str) {
+        eprintln!("{:6.1} s  {what}", self.began.elapsed().as_secs_f64());
+    }
+
+    fn kubectl(&self, arguments: &[&str]) -> String {
+        self.node.kubectl(arguments).unwrap()
+    }
+
+    fn read(&self, what: &[&str]) -> Value {
+        let read = self.node.kubectl(&[&["get", "-o", "json"], what].concat());
+        read.ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+    }
+
+    /// Waits, and says with what things look like if that was in vain.
+    fn until(&self, patience: Duration, what: &str, mut ready: impl FnMut() -> bool) {
+        if let Err(error) = until(patience, what, || Ok(ready())) {
+            let looks = |arguments: &[&str]| self.node.kubectl(arguments).unwrap_or_else(|error| format!("{error:#}"));
+            panic!(
+                "{error:#}\n{}\n{}\n{}\n{}",
+                looks(&["get", "pods,jobs,gn,rsb,leases", "-A", "-o", "wide"]),
+                looks(&["get", "rsb", "-A", "-o", "yaml"]),
+                looks(&["logs", "-n", OPERATOR, "deployment/realsyn-controller", "--tail=60"]),
+                looks(&["logs", "-n", AGENTS, "daemonset/realsyn-gpu-agent", "--tail=30"]),
+            );
+        }
+        self.says(what);
+    }
+
+    /// The charts, as a person installs them, and what stands for a driver added to the agent's pods.
+    fn install(&self, nvml: &Path) {
+        let helm = |line: &[&str]| {
+            let mut helm = Command::new(Binaries::default_folder().path("helm"));
+            let done =
+                helm.args(line).current_dir(workspace()).env("KUBECONFIG", self.node.kubeconfig()).output().unwrap();
+            assert!(done.status.success(), "helm {line:?}: {}", String::from_utf8_lossy(&done.stderr));
+        };
+        helm(&["install", "realsyn-crds", "charts/realsyn-crds"]);
+        let values = "gpu.enabled=true,gpu.agent.image.tag=test,image.tag=test,worker.image.tag=test,\
+                      worker.image.repository=realsyn.dev/worker,image.pullPolicy=Never";
+        let operator = ["install", "realsyn-operator", "charts/realsyn-operator", "--create-namespace"];
+        helm(&[&operator[..], &["-n", OPERATOR, "--set", values]].concat());
+        let at = |path: &str, value: Value| json!({ "op": "add", "path": format!("/spec/template/spec/{path}"), "value": value });
+        let flags = ["--nvml=/nvml/libnvidia-ml.so.1", "--sysfs=/nvml/sys", "--every=1", "--hold=1", "--clean", CLEAN];
+        let mut patch: Vec<Value> = flags.iter().map(|flag| at("containers/0/args/-", json!(flag))).collect();
+        patch.push(at("volumes/-", json!({ "name": "nvml", "hostPath": { "path": nvml } })));
+        let mount = json!({ "name": "nvml", "mountPath": "/nvml", "readOnly": true });
+        patch.push(at("containers/0/volumeMounts/-", mount));
+        let patch = json!(patch).to_string();
+        self.kubectl(&["patch", "daemonset", "realsyn-gpu-agent", "-n", AGENTS, "--type=json", "-p", &patch]);
+        self.kubectl(&["label", "node", NODE_NAME, "nvidia.com/gpu.present=true"]);
+    }
+
+    fn gpu_node(&self) -> Value {
+        self.read(&["gpunode", NODE_NAME])
+    }
+
+    fn inventory_appears(&self) {
+        self.until(SOON, "the GpuNode has its devices", || self.gpu_node()["status"]["summary"]["healthy"] == "8/8");
+        self.until(SOON, "kubelet tells who holds what", || {
+            self.gpu_node()["status"].get("allocationUnknown").is_none()
+        });
+        self.until(SOON, "the node offers them", || {
+            self.read(&["node", NODE_NAME])["status"]["allocatable"]["nvidia.com/gpu"] == "8"
+        });
+        let columns = self.kubectl(&["get", "gpunodes"]);
+        eprint!("{columns}");
+        for what in ["NODE", "A100-SXM4-80GB", "80.0Gi", "8/8", "550.90.07"] {
+            assert!(columns.to_uppercase().contains(&what.to_uppercase()), "{what}: {columns}");
+        }
+    }
+
+    /// With the token that the agent's pod really has.
+    fn an_agent_writes_for_its_own_node_alone(&self) {
+        let path = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+        let token = self.kubectl(&["exec", "-n", AGENTS, "daemonset/realsyn-gpu-agent", "--", "cat", path]);
+        let plane = self.node.control_plane();
+        let apply = |object: Value| {
+            let file = plane.folder().join("attempt.json");
+            std::fs::write(&file, object.to_string()).unwrap();
+            // Not the administrator's certificate, which would count first.
+            let done = Command::new(Binaries::default_folder().path("kubectl"))
+                .env("KUBECONFIG", "/dev/null")
+                .args(["--server", &plane.server(), "--token", token.trim()])
+                .arg("--certificate-authority")
+                .arg(plane.folder().join("certificates/ca.crt"))
+                .args(["apply", "--server-side", "--force-conflicts", "--validate=false", "-f"])
+                .arg(file)
+                .output()
+                .unwrap();
+            (done.status.success(), String::from_utf8_lossy(&done.stderr).into_owned())
+        };
+        let gpu_node = |name: &str| json!({ "apiVersion": "realsyn.dev/v1alpha1", "kind": "GpuNode", "metadata": { "name": name } });
+        let lease = |namespace: &str, name: &str| {
+            json!({
+                "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": { "name": name, "namespace": namespace },
+                "spec": { "holderIdentity": "somebody" },
+            })
+        };
+        let mut judged = gpu_node(NODE_NAME);
+        judged["spec"] = json!({ "quarantine": [{ "reason": "Mine" }] });
+        let own = "the agent of node node-a may write";
+        let refused = [
+            (gpu_node("node-b"), own),
+            (lease(AGENTS, "realsyn-gpu-node-b"), own),
+            (lease(AGENTS, "realsyn-controller"), own),
+            (lease(OPERATOR, "realsyn-controller"), "cannot patch resource \"leases\""),
+            (judged, "quarantine is the controller's and people's to write"),
+        ];
+        for (object, why) in refused {
+            let (done, said) = apply(object.clone());
+            assert!(!done && said.contains(why), "{object}: {said}");
+        }
+        // It is the object that is refused, not the way of asking.
+        let (done, said) = apply(gpu_node(NODE_NAME));
+        assert!(done, "{said}");
+        self.says("the agent may write for its own node alone");
+    }
+
+    fn condition(&self, kind: &str) -> Value {
+        let build = self.read(&["rsb", "part", "-n", NAMESPACE]);
+        let conditions = build["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.into_iter().find(|c| c["type"] == kind).unwrap_or_default()
+    }
+
+    fn quarantine(&self, entries: Value) {
+        let patch = json!({ "spec": { "quarantine": entries } }).to_string();
+        self.kubectl(&["patch", "gpunode", NODE_NAME, "--type=merge", "-p", &patch]);
+    }
+
+    fn is_tainted(&self) -> bool {
+        let taints = self.read(&["node", NODE_NAME])["spec"]["taints"].clone();
+        taints.as_array().is_some_and(|all| all.iter().any(|t| t["key"] == QUARANTINE))
+    }
+
+    /// A person's quarantine, a controller that starts when all this is there already, and the quarantine's end.
+    fn placement_explains_itself(&self, build: &str) {
+        self.quarantine(json!([{ "reason": "Fan", "by": "ops" }]));
+        self.until(SOON, "a person's quarantine taints the node", || self.is_tainted());
+        // Its own pod must get past the taint: where all nodes have GPUs, a person lets it.
+        let toleration = json!({ "spec": { "template": { "spec": {
+            "tolerations": [{ "key": QUARANTINE, "operator": "Exists" }],
+        } } } });
+        let deployment = "deployment/realsyn-controller";
+        self.kubectl(&["patch", deployment, "-n", OPERATOR, "-p", &toleration.to_string()]);
+        self.kubectl(&["rollout", "status", deployment, "-n", OPERATOR, "--timeout=90s"]);
+        self.says("another controller leads");
+        self.node.apply(build).unwrap();
+        let message = || self.condition("Placeable")["message"].to_string();
+        self.until(PROMPTLY, "Placeable says why not", || message().contains("node-a: quarantined, Fan"));
+        assert_eq!(self.condition("Placeable")["status"], "False");
+        self.quarantine(json!([]));
+        self.until(SOON, "Placeable is True", || self.condition("Placeable")["status"] == "True");
+        self.until(SOON, "the taint is gone", || !self.is_tainted());
+    }
+
+    fn pods(&self) -> Vec<Value> {
+        let pods = self.read(&["pods", "-n", NAMESPACE, "-l", "realsyn.dev/gpu"]);
+        pods["items"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// The UUID of the device that the stage's first pod holds. Its worker stands still from here on.
+    fn the_stage_holds_a_device(&self) -> String {
+        self.until(LATER, "the stage's worker runs", || {
+            let workers = workers();
+            workers.iter().for_each(|pid| signal(*pid, "STOP"));
+            !workers.is_empty()
+        });
+        let held = || {
+            let devices = self.gpu_node()["status"]["devices"].as_array().cloned().unwrap_or_default();
+            devices.iter().find(|d| d["allocated"] == true).map(|d| d["uuid"].as_str().unwrap().to_owned())
+        };
+        self.until(SOON, "its device is seen as held", || held().is_some());
+        assert_eq!(self.gpu_node()["status"]["summary"]["free"], 7);
+        held().unwrap()
+    }
+
+    fn it_dies(&self, stand_in: &StandIn, mut scenario: Scenario, held: &str) {
+        let device = scenario.devices.iter().position(|d| d.uuid == held).unwrap();
+        let victim = self.pods()[0]["metadata"]["name"].as_str().unwrap().to_owned();
+        let xid = |scenario: &mut Scenario| {
+            scenario.xids.push(Xid { device, code: 79 });
+            stand_in.play(scenario).unwrap();
+        };
+        xid(&mut scenario);
+        let mut last = Instant::now();
+        // As long as it dies again and again, it is not clean, however slow this machine is.
+        let mut dying = |what: &str, ready: &dyn Fn() -> bool| {
+            self.until(SOON, what, || {
+                if last.elapsed() > Duration::from_secs(2) {
+                    xid(&mut scenario);
+                    last = Instant::now();
+                }
+                ready()
+            });
+        };
+        dying("the agent reports the XID", &|| self.gpu_node()["status"]["devices"][device]["reason"] == "Xid79");
+        dying("the device is in quarantine", &|| {
+            let entry = &self.gpu_node()["spec"]["quarantine"][0];
+            entry["device"] == held && entry["reason"] == "Xid79" && entry["by"] == "controller"
+        });
+        dying("the node is tainted", &|| self.is_tainted());
+        dying("the pod is evicted", &|| {
+            let pod = self.read(&["pod", &victim, "-n", NAMESPACE]);
+            !pod["metadata"]["deletionTimestamp"].is_null()
+                && pod["status"].to_string().contains("EvictionByEvictionAPI")
+        });
+        workers().iter().for_each(|pid| signal(*pid, "CONT"));
+        dying("another pod waits in its place", &|| self.waiting().is_some());
+        let pod = self.waiting().unwrap();
+        let count =
+            |name: &str| pod["metadata"]["annotations"][format!("batch.kubernetes.io/job-index-{name}")].clone();
+        assert_eq!((count("failure-count"), count("ignored-failure-count")), (json!("0"), json!("1")), "{pod}");
+        dying("the scheduler says why it waits", &|| {
+            self.waiting().is_some_and(|pod| pod["status"].to_string().contains("untolerated taint"))
+        });
+        dying("the build says why it waits", &|| {
+            let placeable = self.condition("Placeable");
+            placeable["status"] == "False"
+                && placeable["message"].to_string().contains("node-a: quarantined, XID 79 at ")
+        });
+        let told = self.kubectl(&["describe", "gn", NODE_NAME]);
+        eprintln!("{told}");
+        for what in ["Quarantined", "Xid79", held, "Since:", "XID 79: the GPU has fallen off the bus"] {
+            assert!(told.contains(what), "{what}: {told}");
+        }
+    }
+
+    /// The pod that has no node yet.
+    fn waiting(&self) -> Option<Value> {
+        self.pods().into_iter().find(|pod| pod["status"]["phase"] == "Pending" && pod["spec"].get("nodeName").is_none())
+    }
+
+    fn it_recovers(&self) {
+        self.until(SOON, "the entry is gone", || {
+            self.gpu_node()["spec"].get("quarantine").is_none_or(|q| q == &json!([]))
+        });
+        self.until(SOON, "the taint is gone", || !self.is_tainted());
+        let mut of_the_stage = Value::Null;
+        self.until(LATER, "the stage is sealed", || {
+            let build = self.read(&["rsb", "part", "-n", NAMESPACE]);
+            let stages = build["status"]["stages"].as_array().cloned().unwrap_or_default();
+            of_the_stage = stages.into_iter().find(|s| s["name"] == "sentence-score").unwrap_or_default();
+            of_the_stage["state"] == "Sealed"
+        });
+        eprintln!("{of_the_stage}");
+        assert_eq!((&of_the_stage["attempt"], &of_the_stage["failures"]), (&json!(1), &Value::Null));
+        assert_eq!((&of_the_stage["shards"], &of_the_stage["shardsDone"]), (&json!(4), &json!(4)));
+        self.until(SOON, "the build is done", || self.condition("Reconciling")["status"] == "False");
+        self.until(SOON, "the device is free again", || self.gpu_node()["status"]["summary"]["free"] == 8);
+        let told = self.kubectl(&["describe", "gn", NODE_NAME]);
+        assert!(told.contains("Released"), "{told}");
+        eprint!("{}", self.kubectl(&["get", "rsb,jobs,gn", "-n", NAMESPACE, "-o", "wide"]));
+    }
+}
+
+/// The processes that score, in whatever pod: there is one node at a time on a machine.
+fn workers() -> Vec<u32> {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let ids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let scores = |pid: &u32| {
+        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.contains(&format!("\0stage\0{STEP}\0")) && line.contains("\0/dev/termination-log\0")
+    };
+    ids.filter(scores).collect()
+}
+
+fn signal(pid: u32, name: &str) {
+    // It may have ended.
+    _ = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status();
+}

@@ -1,0 +1,107 @@
+//! What the tests on a real node share.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use realsyn_cluster::{NODE_NAME, Node, images, missing_for_node, skip};
+use realsyn_e2e::{S3Server, binary};
+
+/// The image of workers.
+pub const WORKER: &str = "realsyn.dev/worker:test";
+/// The namespace of builds.
+pub const NAMESPACE: &str = "team";
+
+/// The repository.
+pub fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+/// The models and the OpenStax sample, unless the test must be skipped.
+pub fn inputs(test: &str) -> Option<(PathBuf, PathBuf)> {
+    let or = |name: &str, path: &str| std::env::var_os(name).map_or_else(|| workspace().join(path), PathBuf::from);
+    let (models, openstax) = (or("REALSYN_MODELS", ".cache/models"), or("REALSYN_OPENSTAX", "../shared/data/openstax"));
+    let absent = [models.join("demo-clip"), openstax.join("astronomy.parquet")].into_iter().find(|p| !p.exists());
+    let absent = absent.map(|p| format!("{} is not there", p.display()));
+    if skip(test, missing_for_node()) || skip(test, images::missing()) || skip(test, absent) {
+        return None;
+    }
+    Some((models, openstax))
+}
+
+/// A folder that pods, which run as nobody in particular, can get into.
+pub fn open_folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    folder
+}
+
+/// A read-only claim named `name` on a folder of this machine.
+pub fn volume(name: &str, path: &Path) -> String {
+    format!(
+        "apiVersion: v1
+kind: PersistentVolume
+metadata: {{name: {name}}}
+spec:
+  capacity: {{storage: 1Gi}}
+  accessModes: [ReadOnlyMany]
+  storageClassName: none
+  hostPath: {{path: {path}}}
+  claimRef: {{name: {name}, namespace: {NAMESPACE}}}
+---
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {{name: {name}, namespace: {NAMESPACE}}}
+spec:
+  accessModes: [ReadOnlyMany]
+  storageClassName: none
+  volumeName: {name}
+  resources: {{requests: {{storage: 1Gi}}}}
+---
+",
+        path = path.display()
+    )
+}
+
+/// The namespace of builds, restricted, with the store's credentials.
+pub fn tenant() -> String {
+    format!(
+        "apiVersion: v1
+kind: Namespace
+metadata: {{name: {NAMESPACE}, labels: {{pod-security.kubernetes.io/enforce: restricted}}}}
+---
+apiVersion: v1
+kind: Secret
+metadata: {{name: s3, namespace: {NAMESPACE}}}
+stringData: {{AWS_ACCESS_KEY_ID: {access}, AWS_SECRET_ACCESS_KEY: {secret}}}
+---
+",
+        access = S3Server::ACCESS_KEY,
+        secret = S3Server::SECRET_KEY,
+    )
+}
+
+/// The kubelet of tests does not measure scratch space, so the scheduler has to be told that there is some.
+pub fn give_scratch_space(node: &Node) {
+    let scratch = r#"{"status":{"capacity":{"ephemeral-storage":"20Gi"},"allocatable":{"ephemeral-storage":"20Gi"}}}"#;
+    node.kubectl(&["patch", "node", NODE_NAME, "--subresource=status", "--type=merge", "-p", scratch]).unwrap();
+}
+
+/// Builds images from the repository's Dockerfiles and makes them known to the node: Dockerfile, binary, name.
+pub fn import_images(node: &Node, folder: &Path, wanted: &[(&str, &str, &str)]) {
+    let base = folder.join("base.tar");
+    images::base_image("realsyn.dev/base:test", &base).unwrap();
+    let builder = images::Builder::new(&folder.join("store")).unwrap();
+    builder.load(&base).unwrap();
+    for (dockerfile, program, name) in wanted {
+        let context = folder.join(format!("context-{program}"));
+        std::fs::create_dir(&context).unwrap();
+        let mut strip = Command::new("strip");
+        strip.arg("--strip-debug").arg("-o").arg(context.join(program)).arg(binary(program).unwrap());
+        assert!(strip.status().unwrap().success(), "strip {program}");
+        let dockerfile = workspace().join("stage-images/containers").join(dockerfile);
+        let archive = folder.join(format!("{program}.tar"));
+        builder.build(&context, &dockerfile, &["BASE=realsyn.dev/base:test"], name, &archive).unwrap();
+        node.import_image(&archive).unwrap();
+    }
+}

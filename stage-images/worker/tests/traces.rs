@@ -1,0 +1,201 @@
+//! The spans of the binary itself, as a collector gets them, and the logs that its failed tasks leave.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::mpsc::{Receiver, channel};
+
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use prost::Message;
+use realsyn_e2e::{Obelics, write_corpus};
+use realsyn_plan::report::Report;
+use realsyn_plan::trace::traceparent;
+
+const SHA: &str = "abababababababababababababababababababababababababababababababab";
+const STEP: &str = "documents/extract";
+
+/// A build of four files, each a shard, in a folder of its own.
+fn small_build() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let row = |n: usize| Obelics {
+        images: vec![None],
+        texts: vec![Some(format!("Page {n} tells of a dog that runs over the green field."))],
+        metadata: "[null]".into(),
+        general_metadata: format!("{{\"url\": \"https://pages.example/{n}\"}}"),
+    };
+    write_corpus(&folder.path().join("corpus"), &(0..4).map(row).collect::<Vec<_>>(), 4).unwrap();
+    let models = ["clip", "perplexity", "llm"].map(|role| format!("    {role}: {{sha256: \"{SHA}\"}}\n")).concat();
+    let text = format!(
+        "apiVersion: realsyn.dev/v1alpha1\nkind: RealSynBuild\nmetadata: {{name: small}}\nspec:\n  \
+         source: {{format: obelics, uri: corpus}}\n  storage: {{uri: out}}\n  models:\n{models}"
+    );
+    std::fs::write(folder.path().join("build.yaml"), text).unwrap();
+    folder
+}
+
+/// Runs a command; returns the exit code, and what it said on standard output and on standard error.
+fn realsyn(folder: &Path, args: &[&str], env: &[(&str, &str)]) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_realsyn"));
+    command.args(args).args(["-f", "build.yaml"]).current_dir(folder);
+    for unset in ["RUST_LOG", "TRACEPARENT", "OTEL_EXPORTER_OTLP_ENDPOINT"] {
+        command.env_remove(unset);
+    }
+    let output = command.envs(env.iter().copied()).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+/// A collector: an HTTP server that takes batches for as long as the test lasts.
+fn collector() -> (String, Receiver<ExportTraceServiceRequest>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let (tell, batches) = channel();
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = BufReader::new(connection.unwrap());
+            let (mut head, mut line) = (String::new(), String::new());
+            while connection.read_line(&mut line).unwrap() > 2 {
+                head.push_str(&line.to_lowercase());
+                line.clear();
+            }
+            assert!(head.starts_with("post /v1/traces "), "{head}");
+            assert!(head.contains("content-type: application/x-protobuf"), "{head}");
+            let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()).unwrap();
+            let mut body = vec![0; length.parse().unwrap()];
+            connection.read_exact(&mut body).unwrap();
+            connection.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+            if tell.send(ExportTraceServiceRequest::decode(&body[..]).unwrap()).is_err() {
+                return;
+            }
+        }
+    });
+    (endpoint, batches)
+}
+
+/// Everything that has come in. A process that has ended has sent all it will.
+fn spans(batches: &Receiver<ExportTraceServiceRequest>) -> Vec<Span> {
+    let resources = batches.try_iter().flat_map(|batch| batch.resource_spans);
+    resources.flat_map(|resource| resource.scope_spans).flat_map(|scope| scope.spans).collect()
+}
+
+fn attributes(span: &Span) -> BTreeMap<&str, String> {
+    let text = |value: &Value| match value {
+        Value::StringValue(text) => text.clone(),
+        Value::IntValue(number) => number.to_string(),
+        other => format!("{other:?}"),
+    };
+    let value = |kv: &opentelemetry_proto::tonic::common::v1::KeyValue| {
+        kv.value.as_ref().and_then(|v| v.value.as_ref()).map(text).unwrap_or_default()
+    };
+    span.attributes.iter().map(|kv| (kv.key.as_str(), value(kv))).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[test]
+fn what_pods_do_belongs_to_the_trace_that_they_are_given() {
+    let folder = small_build();
+    let (endpoint, batches) = collector();
+    let parent = traceparent("0a6ba0ee-8a3d-4b07-bb8c-6e7f1f2f7b11", 3);
+    let env = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("TRACEPARENT", &parent)];
+    for args in [&["advance"][..], &["stage", STEP]] {
+        let (code, _, said) = realsyn(folder.path(), args, &env);
+        assert_eq!((code, said.as_str()), (0, ""));
+    }
+    let spans = spans(&batches);
+    assert!(spans.iter().all(|span| hex(&span.trace_id) == parent[3..35]), "{spans:?}");
+    let named = |name: &str| spans.iter().filter(|span| span.name == name).collect::<Vec<_>>();
+    let ([advance], [stage]) = (&named("advance")[..], &named("stage")[..]) else { panic!("{spans:?}") };
+    for root in [advance, stage] {
+        assert_eq!(hex(&root.parent_span_id), parent[36..52], "below the controller's span");
+    }
+    assert_eq!(attributes(stage)["step"], STEP);
+    let shards = named("shard");
+    assert!(shards.iter().all(|shard| shard.parent_span_id == stage.span_id), "{shards:?}");
+    let mut told: Vec<_> = shards
+        .iter()
+        .map(|shard| {
+            let all = attributes(shard);
+            assert!(all["bytes"].parse::<u64>().unwrap() > 0);
+            assert!(shard.start_time_unix_nano < shard.end_time_unix_nano);
+            (all["step"].clone(), all["number"].clone(), all["records"].clone())
+        })
+        .collect();
+    told.sort();
+    let expected = ["0", "1", "2", "3"].map(|number| (STEP.to_owned(), number.to_owned(), "1".to_owned()));
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn a_collector_that_is_away_changes_nothing() {
+    let folder = small_build();
+    let (_, report, _) = realsyn(folder.path(), &["advance"], &[]);
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // It takes connections, for the kernel does, and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoints = [
+        (format!("http://{closed}"), "spans cannot be sent"),
+        (format!("http://{}", silent.local_addr().unwrap()), ""),
+        ("https://collector:4318".to_owned(), "no traces are sent"),
+        ("".to_owned(), ""),
+    ];
+    for (endpoint, words) in endpoints {
+        let (code, out, said) = realsyn(folder.path(), &["advance"], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)]);
+        assert_eq!((code, &out), (0, &report), "{said}");
+        assert!(said.contains(words) && said.lines().count() <= 1, "{endpoint}: {said}");
+    }
+}
+
+#[test]
+fn a_failed_task_leaves_the_end_of_its_log_in_the_store() {
+    let folder = small_build();
+    let (_, report, _) = realsyn(folder.path(), &["advance"], &[]);
+    let report = Report::parse(report.trim().as_bytes()).unwrap();
+    let list = report.ready.iter().find(|ready| ready.step == STEP).unwrap().list.to_string();
+    let task = ["stage", STEP, "--tasks", &list, "--index", "0"];
+    // Where an equal build writes its commits, a file is in the way.
+    let equal = small_build();
+    realsyn(equal.path(), &["advance"], &[]);
+    assert_eq!(realsyn(equal.path(), &["stage", STEP], &[]).0, 0);
+    let commits = std::fs::read_dir(equal.path().join("out").join(STEP)).unwrap().map(|e| e.unwrap().file_name());
+    let commits = commits.into_iter().find(|name| name != "_tasks").unwrap();
+    std::fs::write(folder.path().join("out").join(STEP).join(commits), "in the way").unwrap();
+
+    // By hand there is a terminal to read it on.
+    assert_ne!(realsyn(folder.path(), &["stage", STEP], &[]).0, 0);
+    let (code, _, said) = realsyn(folder.path(), &["logs", "documents"], &[]);
+    assert!(code != 0 && said.contains("realsyn: documents has left no log"), "{said}");
+
+    for _ in 0..2 {
+        let (code, _, said) = realsyn(folder.path(), &task, &[]);
+        assert!(code != 0 && said.lines().count() == 1, "{said}");
+        let (code, told, _) = realsyn(folder.path(), &["logs", "documents"], &[]);
+        assert!(code == 0 && told.starts_with("── task 0, documents/"), "{told}");
+        let reason = said.trim().strip_prefix("realsyn: ").unwrap().rsplit(": ").next().unwrap();
+        assert!(told.contains("documents/extract: task 0 failed: ") && told.contains(reason), "{told}\n{reason}");
+        // What nobody saw, because it is not logged by itself.
+        assert!(told.contains(" step step=documents/extract "), "{told}");
+    }
+    let (_, told, _) = realsyn(folder.path(), &["logs", "documents", "--index", "0"], &[]);
+    assert_eq!(told.matches("── task 0, ").count(), 2, "a log of each attempt: {told}");
+    let (code, _, said) = realsyn(folder.path(), &["logs", "documents", "--index", "7"], &[]);
+    assert!(code != 0 && said.contains("task 7 of documents has left no log"), "{said}");
+
+    // A store that does not take it changes neither the reason nor the code.
+    let kept = logs_folder(&folder.path().join("out/documents")).unwrap();
+    std::fs::remove_dir_all(&kept).unwrap();
+    std::fs::write(&kept, "in the way").unwrap();
+    let (before, _, said) = realsyn(folder.path(), &task, &[]);
+    assert!(before == code && said.contains("the end of the log cannot be kept in the store"), "{before}: {said}");
+}
+
+fn logs_folder(stage: &Path) -> Option<PathBuf> {
+    let inside = std::fs::read_dir(stage).unwrap().map(|entry| entry.unwrap().path().join("_logs"));
+    inside.into_iter().find(|folder| folder.is_dir())
+}
