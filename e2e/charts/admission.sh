@@ -50,6 +50,13 @@ for kind in build release; do
   yes "a claim in every place of a $kind" test "$(grep -c 'names the claim data' "$work/refused")" = "$(grep -c '"kind"' "$work/places.json")"
 done
 
+# The wish of a deleted build makes the controller use the Secret that it names.
+wish() { printf '{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"wish","labels":{"realsyn.dev/stage":"%s"}}}' "$1" >"$work/wish.json"; }
+wish clean-up
+no "a forged wish to clean up" "controller's to write" dry -n team --as x --as-group g-edit -f "$work/wish.json"
+wish another
+yes "another ConfigMap with our label" dry -n team --as x --as-group g-edit -f "$work/wish.json"
+
 # What is there already: judged again when it points elsewhere, left alone when not.
 kubectl create -n team -f "$(with build "$(storage "$secret")")" >/dev/null
 change() { kubectl patch realsynbuild build -n team --dry-run=server --as "$1" --type merge -p "$2"; }
