@@ -30,6 +30,9 @@ pub struct Metadata {
     /// The namespace; none outside a cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
+    /// What tells this object from another of its name; none outside a cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
 }
 
 /// A corpus, models and settings.

@@ -13,9 +13,9 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{DeleteParams, DynamicObject, PostParams, PropagationPolicy};
 use kube::core::ObjectMeta;
-use kube::runtime::reflector::Store;
+use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, ResourceExt};
-use realsyn_crds::{RealSynBuild, Retain};
+use realsyn_crds::{RealSynBuild, Retain, Storage};
 use realsyn_objects::pod::{self, Pod as PodParts};
 use realsyn_plan::report::CleanUpReport;
 use serde_json::json;
@@ -30,8 +30,8 @@ use crate::reconcile::validate::Checked;
 const AGAIN: Duration = Duration::from_secs(5);
 /// Between two tries of a run that failed.
 const AFTER_FAILURE: SignedDuration = SignedDuration::from_mins(10);
-/// Runs after which a wish is given up: its credentials or its bucket are gone.
-const MOST_RUNS: u32 = 20;
+/// Runs after which a wish is given up: a week of failures, because its credentials or its bucket are gone.
+const MOST_RUNS: u32 = 1000;
 /// The longest that a run may take, in seconds.
 const LONGEST: i64 = 6 * 3600;
 
@@ -43,19 +43,15 @@ pub async fn wish(build: &DynamicObject, checked: &Checked, context: &Context) -
     let uid = build.uid().unwrap_or_default();
     let namespace = build.namespace().unwrap_or_default();
     let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), &namespace);
-    let known = context.wishes.state_filter(|map| map.annotations().get(names::OF_UID) == Some(&uid));
     let storage = &checked.plan.build.storage;
-    let place = json!([storage.uri, storage.endpoint, storage.region, storage.credentials]).to_string();
-    let wanted = (storage.retain == Retain::Delete)
-        .then(|| names::config_map_name(&build.name_any(), &uid, names::CLEAN_UP, &[("storage", &place)]));
-    for map in &known {
-        // One of another place stays: work may lie there, too.
-        if wanted.is_none() {
-            let gone = api.delete(&map.name_any(), &DeleteParams::background()).await;
-            accept(gone.map(drop), 404)?;
-        }
+    if storage.retain != Retain::Delete {
+        return take_back(build, context).await;
     }
-    let Some(name) = wanted.filter(|name| known.iter().all(|map| map.name_any() != *name)) else { return Ok(()) };
+    // Those of other places stay: work may lie there, too.
+    let name = wish_name(&build.name_any(), &uid, storage);
+    if context.wishes.get(&ObjectRef::new(&name).within(&namespace)).is_some() {
+        return Ok(());
+    }
     let labels = [
         (names::MANAGED_BY, names::CONTROLLER.to_owned()),
         (names::STAGE, names::CLEAN_UP.to_owned()),
@@ -110,24 +106,21 @@ enum Next {
 async fn carry_out(map: &ConfigMap, context: &Context, now: Timestamp) -> Result<(), kube::Error> {
     let namespace = map.namespace().unwrap_or_default();
     let annotation = |name: &str| map.annotations().get(name).cloned().unwrap_or_default();
-    let builds: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &namespace, &Kind::Build.resource());
-    if !context.builds.state_filter(|build| build.uid() == Some(annotation(names::OF_UID))).is_empty() {
+    let (of_name, of_uid) = (annotation(names::OF_NAME), annotation(names::OF_UID));
+    let there = |build: &DynamicObject| build.uid().as_deref() == Some(&of_uid);
+    let cached = context.builds.get(&Kind::Build.reference(&namespace, &of_name));
+    if cached.is_some_and(|build| there(&build)) {
         return Ok(());
     }
-    // Asked for, not only looked up: a cache that lags behind would throw work away.
     let maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), &namespace);
     let done = async || accept(maps.delete(&map.name_any(), &DeleteParams::background()).await.map(drop), 404);
-    let wished: Option<RealSynBuild> = map.data.as_ref().and_then(|d| serde_json::from_str(d.get("build.yaml")?).ok());
-    // What cannot be read was not written by us.
-    let Some(wished) = wished else { return done().await };
-    if let Some(build) = builds.get_opt(&annotation(names::OF_NAME)).await? {
-        if build.uid() == Some(annotation(names::OF_UID)) {
-            return Ok(());
-        }
-        if build.data["spec"]["storage"]["uri"] == wished.spec.storage.uri.as_str() {
-            // Another build of this name works there now, and the reference is its own.
-            return done().await;
-        }
+    let Some(wished) = wished(map, &of_name, &of_uid) else {
+        tracing::warn!(namespace, name = map.name_any(), "this wish to clean up was not written by a controller");
+        return Ok(());
+    };
+    // Its own pods may still write down what they use.
+    if !context.jobs.state_filter(|job| is_of(&job.metadata, &of_uid)).is_empty() {
+        return Ok(());
     }
     let uid = map.uid().unwrap_or_default();
     let jobs = context.jobs.state_filter(|job| is_of(&job.metadata, &uid));
@@ -140,27 +133,63 @@ async fn carry_out(map: &ConfigMap, context: &Context, now: Timestamp) -> Result
         None => Next::Run(1),
         Some(job) => next(attempt(job), ended(job), said(job), now),
     };
-    let jobs_api: Api<Job> = Api::namespaced(context.client.clone(), &namespace);
-    match next {
-        Next::Wait => Ok(()),
-        Next::Done => done().await,
-        Next::Run(attempt) => {
-            for job in &jobs {
-                let with =
-                    DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..Default::default() };
-                accept(jobs_api.delete(&job.name_any(), &with).await.map(drop), 404)?;
-            }
-            let job = job_of(map, &wished, attempt, context);
-            tracing::info!(namespace, job = %job.name_any(), "cleaning up after a deleted build");
-            accept(jobs_api.create(&PostParams::default(), &job).await.map(drop), 409)
-        }
+    if next == Next::Wait {
+        return Ok(());
     }
+    // Asked for, not only looked up: a cache that lags behind would throw work away.
+    let builds: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &namespace, &Kind::Build.resource());
+    if builds.get_metadata_opt(&of_name).await?.is_some_and(|build| build.uid().as_deref() == Some(&of_uid)) {
+        return Ok(());
+    }
+    let Next::Run(attempt) = next else { return done().await };
+    let jobs_api: Api<Job> = Api::namespaced(context.client.clone(), &namespace);
+    for job in &jobs {
+        let with = DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..Default::default() };
+        accept(jobs_api.delete(&job.name_any(), &with).await.map(drop), 404)?;
+    }
+    let job = job_of(map, &wished, attempt, context);
+    tracing::info!(namespace, job = %job.name_any(), attempt, "cleaning up after a deleted build");
+    accept(jobs_api.create(&PostParams::default(), &job).await.map(drop), 409)
+}
+
+/// The build that a wish is of; `None` for what the controller would not have written. Whoever may write ConfigMaps could
+/// otherwise have a pod run with any Secret of the namespace; that nobody else writes one, an admission policy sees to.
+fn wished(map: &ConfigMap, of_name: &str, of_uid: &str) -> Option<RealSynBuild> {
+    let build: RealSynBuild = serde_json::from_str(map.data.as_ref()?.get("build.yaml")?).ok()?;
+    let is_its_own = build.metadata.name == of_name
+        && build.metadata.uid.as_deref() == Some(of_uid)
+        && build.metadata.namespace == map.namespace()
+        && map.name_any() == wish_name(of_name, of_uid, &build.spec.storage);
+    is_its_own.then_some(build)
+}
+
+/// One for each place where a build keeps its work.
+fn wish_name(name: &str, uid: &str, storage: &Storage) -> String {
+    let place = json!([storage.uri, storage.endpoint, storage.region, storage.credentials]).to_string();
+    names::config_map_name(name, uid, names::CLEAN_UP, &[("storage", &place)])
+}
+
+/// Takes back the wishes of a build that does not ask for it any more, whatever else its spec says.
+///
+/// # Errors
+/// A request that failed.
+pub async fn take_back(build: &DynamicObject, context: &Context) -> Result<(), kube::Error> {
+    if build.data["spec"]["storage"]["retain"] == "Delete" {
+        return Ok(());
+    }
+    let uid = build.uid().unwrap_or_default();
+    let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), &build.namespace().unwrap_or_default());
+    for map in context.wishes.state_filter(|map| map.annotations().get(names::OF_UID) == Some(&uid)) {
+        accept(api.delete(&map.name_any(), &DeleteParams::background()).await.map(drop), 404)?;
+    }
+    Ok(())
 }
 
 /// What follows a run: `ended` says when and whether it went well, `report` what it said.
 fn next(attempt: u32, ended: Option<(Timestamp, bool)>, report: Option<CleanUpReport>, now: Timestamp) -> Next {
     let Some((at, well)) = ended else { return Next::Wait };
     if attempt >= MOST_RUNS {
+        tracing::warn!(attempt, "the clean-up after a deleted build is given up; its work stays");
         return Next::Done;
     }
     let wait = match (well, report) {
@@ -191,7 +220,11 @@ fn job_of(map: &ConfigMap, build: &RealSynBuild, attempt: u32, context: &Context
         gpus: None,
         trace: None,
     });
-    let labels = json!({ names::MANAGED_BY: names::CONTROLLER, names::STAGE: names::CLEAN_UP });
+    let labels = json!({
+        names::MANAGED_BY: names::CONTROLLER,
+        names::STAGE: names::CLEAN_UP,
+        names::BUILD: crate::text::label_value(&build.metadata.name),
+    });
     let hash = realsyn_plan::Digest::builder("clean-up").part(&name).number(attempt.into()).finish();
     let job = json!({
         "metadata": {

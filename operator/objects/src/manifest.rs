@@ -23,7 +23,11 @@ pub fn file(kind: Kind) -> &'static str {
 
 /// An object's manifest.
 pub fn manifest(object: &DynamicObject, kind: Kind) -> String {
-    let metadata = json!({ "name": object.name_any(), "namespace": object.namespace() });
+    let mut metadata = json!({ "name": object.name_any(), "namespace": object.namespace() });
+    if let Some(uid) = object.uid() {
+        // What it uses of a store is written down under it: another object of this name is another user.
+        metadata["uid"] = json!(uid);
+    }
     let mut spec = object.data["spec"].clone();
     // Suspending and going on again changes nothing that a pod does, so it must not change what it reads.
     _ = spec.as_object_mut().map(|spec| spec.remove("suspend"));

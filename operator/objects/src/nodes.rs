@@ -60,7 +60,7 @@ impl GpuNode {
     /// As the planner takes it.
     fn plain(&self) -> realsyn_crds::GpuNode {
         realsyn_crds::GpuNode {
-            metadata: Metadata { name: self.metadata.name.clone().unwrap_or_default(), namespace: None },
+            metadata: Metadata { name: self.metadata.name.clone().unwrap_or_default(), ..Metadata::default() },
             spec: self.spec.clone(),
             status: self.status.clone(),
         }

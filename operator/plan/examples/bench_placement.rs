@@ -145,7 +145,7 @@ fn node(i: usize) -> (NodeFacts, GpuNode) {
         ..NodeFacts::default()
     };
     let mut seen: GpuNode = serde_json::from_value(json!({ "metadata": { "name": name } })).expect("a GpuNode");
-    seen.metadata = Metadata { name, namespace: None };
+    seen.metadata = Metadata { name, ..Metadata::default() };
     seen.status.devices = devices;
     if random(1) % 200 == 0 {
         seen.spec.quarantine = vec![Quarantine { reason: "Xid79".into(), ..Quarantine::default() }];

@@ -102,7 +102,7 @@ pub fn gc(args: &GcArgs) -> anyhow::Result<String> {
 /// The id under which a build's reference lies.
 fn uid_of(build: &RealSynBuild) -> String {
     let meta = &build.metadata;
-    owner_uid("RealSynBuild", meta.namespace.as_deref().unwrap_or("default"), &meta.name)
+    owner_uid("RealSynBuild", meta.namespace.as_deref().unwrap_or("default"), &meta.name, meta.uid.as_deref())
 }
 
 fn tell(text: &mut String, cleaned: &Cleaned, dry_run: bool) {

@@ -298,9 +298,13 @@ impl Session {
     pub fn reference(&self, run: &Run) -> (String, Reference) {
         let meta = &self.manifests.build.metadata;
         let namespace = meta.namespace.as_deref().unwrap_or("default");
-        let (kind, name) = match &run.release {
-            Some(release) => ("RealSynRelease", release.name.as_str()),
-            None => ("RealSynBuild", meta.name.as_str()),
+        let release_uid = |name: &str| {
+            let release = self.manifests.releases.iter().find(|r| r.metadata.name == name);
+            release.and_then(|r| r.metadata.uid.as_deref())
+        };
+        let (kind, name, uid) = match &run.release {
+            Some(release) => ("RealSynRelease", release.name.as_str(), release_uid(&release.name)),
+            None => ("RealSynBuild", meta.name.as_str(), meta.uid.as_deref()),
         };
         let reference = Reference {
             kind: kind.to_owned(),
@@ -310,7 +314,7 @@ impl Session {
             history: if run.release.is_some() { 1 } else { self.spec.storage.history },
             gone: false,
         };
-        (owner_uid(kind, namespace, name), reference)
+        (owner_uid(kind, namespace, name, uid), reference)
     }
 }
 

@@ -25,6 +25,9 @@ use crate::names;
 /// Nodes are looked at again so often even if nothing changes: suspicions end by the clock.
 const AGAIN: Duration = Duration::from_secs(60);
 
+/// The exit code of a worker whose GPU was lost.
+const LOST_GPU: i32 = 66;
+
 /// What the guard is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Changed {
@@ -93,8 +96,16 @@ impl Guard {
     fn suspected(&self) -> BTreeMap<String, Timestamp> {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Timestamp::now();
-        for pod in self.context.pods.state() {
+        let holds_gpus = |pod: &Pod| pod.labels().contains_key(names::GPU);
+        for pod in self.context.pods.state_filter(holds_gpus) {
+            // A pod can speak of the devices of its own node, and of no other.
+            let node = pod.spec.as_ref().and_then(|s| s.node_name.clone()).unwrap_or_default();
+            let Some(gpu_node) = self.context.nodes.gpu_nodes.get(&ObjectRef::new(&node)) else { continue };
+            let devices = &gpu_node.status.devices;
             for (message, at) in last_words(&pod) {
+                if !devices.iter().any(|device| message.contains(&device.uuid)) {
+                    continue;
+                }
                 let index = pod.annotations().get("batch.kubernetes.io/job-completion-index");
                 let job = pod.owner_references().first().map(|o| o.uid.as_str()).unwrap_or_default();
                 failures.add(&format!("{job}/{}", index.map_or("", String::as_str)), &message, at);
@@ -104,6 +115,10 @@ impl Guard {
     }
 
     async fn look(&self, name: &str, suspected: &BTreeMap<String, Timestamp>) -> Result<(), kube::Error> {
+        if self.context.nodes.gpu_nodes.is_empty() {
+            // Not listed yet, or not to be read: that is no reason to end a quarantine.
+            return Ok(());
+        }
         let found = self.context.nodes.gpu_nodes.get(&ObjectRef::new(name));
         let mut entries = Vec::new();
         if let Some(gpu_node) = found {
@@ -208,9 +223,9 @@ impl Guard {
     }
 }
 
-/// What failed containers of a pod said, and when.
+/// What containers of a pod said that lost their GPU, and when.
 fn last_words(pod: &Pod) -> Vec<(String, Timestamp)> {
     let states = pod.status.as_ref().and_then(|s| s.container_statuses.clone()).unwrap_or_default();
-    let ended = states.into_iter().filter_map(|c| c.state?.terminated).filter(|t| t.exit_code != 0);
+    let ended = states.into_iter().filter_map(|c| c.state?.terminated).filter(|t| t.exit_code == LOST_GPU);
     ended.filter_map(|t| Some((t.message?, t.finished_at?.0))).collect()
 }

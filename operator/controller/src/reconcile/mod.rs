@@ -72,6 +72,10 @@ pub async fn reconcile(kind: Kind, object: Arc<DynamicObject>, context: Arc<Cont
     let checked = match validate::validate(kind, &object, &seen) {
         Ok(checked) => checked,
         Err(refusal) => {
+            if kind == Kind::Build {
+                let done = clean_up::take_back(&object, &context).await;
+                done.map_err(|e| Error::Apply(format!("taking back that the work goes with the build: {e}")))?;
+            }
             let next = plan::refused(&object, &refusal, now);
             let conditions: Vec<Condition> = serde_json::from_value(next["conditions"].clone()).unwrap_or_default();
             context.metrics.progress(kind, &object, &conditions);

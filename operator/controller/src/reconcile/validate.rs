@@ -136,7 +136,7 @@ pub fn pool_for(release: &DynamicObject, build: &DynamicObject) -> Option<Pool> 
 }
 
 fn typed<T: DeserializeOwned>(object: &DynamicObject, kind: Kind) -> Result<T, Refusal> {
-    let metadata = Metadata { name: object.name_any(), namespace: object.namespace() };
+    let metadata = Metadata { name: object.name_any(), namespace: object.namespace(), uid: object.uid() };
     let value = json!({
         "apiVersion": API_VERSION,
         "kind": kind.name(),

@@ -108,7 +108,7 @@ impl<'a> Facts<'a> {
         let mut offered: Vec<(Resource, u32)> = node
             .allocatable
             .iter()
-            .filter_map(|(name, n)| Some((Resource::parse(name)?, amount(n)?)))
+            .filter_map(|(name, n)| Some((Resource::parse(name)?, amount(n)?.min(MOST_UNITS))))
             .filter(|(_, n)| *n > 0)
             .collect();
         offered.sort_unstable();

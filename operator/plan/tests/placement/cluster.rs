@@ -33,7 +33,7 @@ pub fn agent(name: &str, product: &str, mib: u64, islands: &[usize]) -> GpuNode 
         }));
     }
     GpuNode {
-        metadata: Metadata { name: name.into(), namespace: None },
+        metadata: Metadata { name: name.into(), ..Metadata::default() },
         spec: GpuNodeSpec::default(),
         status: GpuNodeStatus { devices, ..GpuNodeStatus::default() },
     }

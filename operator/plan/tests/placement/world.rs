@@ -259,7 +259,7 @@ fn labels(node: &mut Node, labels: &[(&str, String)]) {
 
 fn agent(node: &mut Node, devices: Vec<GpuDevice>) {
     node.gpu_node = Some(GpuNode {
-        metadata: Metadata { name: node.facts.name.clone(), namespace: None },
+        metadata: Metadata { name: node.facts.name.clone(), ..Metadata::default() },
         spec: GpuNodeSpec::default(),
         status: GpuNodeStatus { devices, ..GpuNodeStatus::default() },
     });

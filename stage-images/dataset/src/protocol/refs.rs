@@ -52,9 +52,11 @@ pub struct Use {
     pub earlier: bool,
 }
 
-/// The id of an owner outside a cluster: a hash of kind, namespace and name.
-pub fn owner_uid(kind: &str, namespace: &str, name: &str) -> String {
-    Digest::builder("owner").part(kind).part(namespace).part(name).finish().to_string()[..32].to_owned()
+/// The id of an owner: a hash of kind, namespace and name, and in a cluster of the object's UID, so that neither another
+/// cluster's object of this name nor a later one is taken for it.
+pub fn owner_uid(kind: &str, namespace: &str, name: &str, uid: Option<&str>) -> String {
+    let named = Digest::builder("owner").part(kind).part(namespace).part(name);
+    uid.into_iter().fold(named, |named, uid| named.part(uid)).finish().to_string()[..32].to_owned()
 }
 
 impl Ledger {

@@ -331,10 +331,11 @@ fn a_source_that_is_listed_again_has_a_new_generation_only_where_it_changed() {
 #[test]
 fn the_highest_reference_counts() {
     let bench = Bench::new();
-    let uid = owner_uid("RealSynBuild", "datasets", "demo");
+    let uid = owner_uid("RealSynBuild", "datasets", "demo", None);
     assert_eq!(uid.len(), 32);
-    assert_ne!(uid, owner_uid("RealSynBuild", "dataset", "sdemo"));
-    assert_ne!(uid, owner_uid("RealSynRelease", "datasets", "demo"));
+    assert_ne!(uid, owner_uid("RealSynBuild", "dataset", "sdemo", None));
+    assert_ne!(uid, owner_uid("RealSynRelease", "datasets", "demo", None));
+    assert_ne!(uid, owner_uid("RealSynBuild", "datasets", "demo", Some("0b1c")));
     let reference = |root| Reference {
         kind: "RealSynBuild".into(),
         owner: "datasets/demo".into(),
@@ -352,7 +353,7 @@ fn the_highest_reference_counts() {
         assert_eq!(bench.ledger.reference(&uid).unwrap(), Some((i.into(), reference(i))));
     }
     assert_eq!(bench.names("").len(), 12);
-    assert!(bench.ledger.reference(&owner_uid("RealSynBuild", "", "demo")).unwrap().is_none());
+    assert!(bench.ledger.reference(&owner_uid("RealSynBuild", "", "demo", None)).unwrap().is_none());
 }
 
 #[test]
