@@ -31,7 +31,7 @@ pub use build::{Budget, BuildSpec, Metadata, Preview, Profile, RealSynBuild, Sen
 pub use execution::{Device, Engine, Execution, Gpu, Quantity, Sharing};
 pub use fields::{Class, release_settings, stage_settings};
 pub use gpu_node::{GpuDevice, GpuNode, GpuNodeSpec, GpuNodeStatus, GpuSummary, MigInstance, Quarantine};
-pub use models::{Dtype, ModelRef, Models};
+pub use models::{Dtype, ModelRef, Models, models_read};
 pub use parse::{Manifest, parse_manifests};
 pub use problem::Problem;
 pub use release::{

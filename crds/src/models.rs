@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::{BuildSpec, Stage};
+
 /// The models, by role.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -39,6 +41,27 @@ impl Models {
             ("tagger", self.tagger.as_ref()),
             ("llm", self.llm.as_ref()),
         ]
+    }
+}
+
+/// The models that a stage uses, by their field under [`Models`].
+pub fn models_read(stage: Stage) -> &'static [&'static str] {
+    match stage {
+        Stage::SentenceEmbed | Stage::ImageEmbed | Stage::PairScore => &["clip"],
+        Stage::SentenceScore => &["perplexity"],
+        // Without a captioner or a tagger of their own, both are made of `clip`.
+        Stage::Caption => &["clip", "captioner"],
+        Stage::TagVocab | Stage::Tag => &["clip", "tagger"],
+        Stage::Generate => &["llm"],
+        _ => &[],
+    }
+}
+
+impl BuildSpec {
+    /// Whether a stage that runs uses the model of this role.
+    pub fn uses_model(&self, role: &str) -> bool {
+        let runs = |stage: Stage| self.stop_after.is_none_or(|last| stage <= last);
+        Stage::ALL.iter().any(|stage| runs(*stage) && models_read(*stage).contains(&role))
     }
 }
 

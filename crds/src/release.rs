@@ -54,7 +54,7 @@ pub struct ReleaseSpec {
     /// Where the dataset is published.
     #[serde(default)]
     pub destination: Destination,
-    /// Not carried out yet: what becomes of the dataset when the object is deleted.
+    /// What becomes of the published files when the object is deleted.
     #[serde(default)]
     pub retain: Retain,
     /// Requests to leave out an id, URL, URL prefix, host or document, one a line, beside the build's own.

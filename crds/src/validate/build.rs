@@ -122,6 +122,7 @@ fn models(judge: &mut Judge, build: &RealSynBuild) {
         match model {
             Some(model) => weights(judge, &path, model),
             None if role == "captioner" || role == "tagger" || (role == "llm" && by_endpoint) => {}
+            None if !build.spec.uses_model(role) => {}
             None => {
                 let message = "is missing; give its `sha256`, and its `uri` unless a local run finds it by its hash";
                 judge.problems.push(Problem::absent(path, message));

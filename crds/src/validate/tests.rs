@@ -196,6 +196,20 @@ fn an_endpoint_stands_in_for_the_llm() {
 }
 
 #[test]
+fn a_build_that_stops_early_needs_the_models_up_to_there() {
+    let without = |role: &str, last: &str| {
+        let gone = (format!("spec.models.{role}"), Value::Null);
+        validate(&build_with(&[(&gone.0, gone.1), ("spec.stopAfter", json!(last))]))
+    };
+    assert_eq!(without("clip", "sentence-score"), []);
+    assert_eq!(without("perplexity", "word-stats"), []);
+    assert_eq!(without("llm", "tag"), []);
+    one(&without("clip", "sentence-embed"), "spec.models.clip", "missing");
+    one(&without("perplexity", "sentence-score"), "spec.models.perplexity", "missing");
+    one(&without("llm", "generate"), "spec.models.llm", "missing");
+}
+
+#[test]
 fn all_problems_come_at_once() {
     let changes = [("metadata.name", json!("-")), ("spec.source.uri", json!("")), ("spec.storage.uri", json!("x://y"))];
     assert_eq!(validate(&build_with(&changes)).len(), 3);

@@ -1,9 +1,9 @@
-//! What becomes of the work of a deleted build with `retain: Delete`.
+//! What becomes of the work of a deleted build with `retain: Delete`, and of what a deleted release holds.
 //!
-//! The wish outlives the build in a ConfigMap of its own, with the manifest: the build's deletion waits for nobody, and
-//! nothing is lost if the controller is away. Once the build is gone a Job beside the store gives up the build's reference
-//! and removes what no other names, in runs a day apart as the store's protocol asks; then the ConfigMap goes, and with it
-//! the Jobs.
+//! The wish outlives the object in a ConfigMap of its own, with the manifests: deletion waits for nobody, and nothing is
+//! lost if the controller is away. Once the object is gone a Job beside the store gives up its reference. With `retain:
+//! Delete` the Job also removes what a release published, and what no other reference names, in runs a day apart as the
+//! store's protocol asks; then the ConfigMap goes, and with it the Jobs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,8 @@ use kube::api::{DeleteParams, DynamicObject, PostParams, PropagationPolicy};
 use kube::core::ObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, ResourceExt};
-use realsyn_crds::{RealSynBuild, Retain, Storage};
+use realsyn_crds::{RealSynBuild, RealSynRelease, Retain, Storage};
+use realsyn_objects::manifest::file;
 use realsyn_objects::pod::{self, Pod as PodParts};
 use realsyn_plan::report::CleanUpReport;
 use serde_json::json;
@@ -35,29 +36,33 @@ const MOST_RUNS: u32 = 1000;
 /// The longest that a run may take, in seconds.
 const LONGEST: i64 = 6 * 3600;
 
-/// Records the wish of a build, or that it has none any more.
+/// Records the wish of a build, or that it has none any more; every release wishes that its reference ends with it.
 ///
 /// # Errors
 /// A request that failed.
-pub async fn wish(build: &DynamicObject, checked: &Checked, context: &Context) -> Result<(), kube::Error> {
-    let uid = build.uid().unwrap_or_default();
-    let namespace = build.namespace().unwrap_or_default();
+pub async fn wish(kind: Kind, object: &DynamicObject, checked: &Checked, context: &Context) -> Result<(), kube::Error> {
+    let uid = object.uid().unwrap_or_default();
+    let namespace = object.namespace().unwrap_or_default();
     let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), &namespace);
     let storage = &checked.plan.build.storage;
-    if storage.retain != Retain::Delete {
-        return take_back(build, context).await;
+    if kind == Kind::Build && storage.retain != Retain::Delete {
+        return take_back(object, context).await;
+    }
+    if kind == Kind::Release && object.data["status"]["pool"].is_null() {
+        // It has used nothing, and its spec may still change.
+        return Ok(());
     }
     // Those of other places stay: work may lie there, too.
-    let name = wish_name(&build.name_any(), &uid, storage);
+    let name = wish_name(kind, &object.name_any(), &uid, storage);
     if context.wishes.get(&ObjectRef::new(&name).within(&namespace)).is_some() {
         return Ok(());
     }
     let labels = [
         (names::MANAGED_BY, names::CONTROLLER.to_owned()),
         (names::STAGE, names::CLEAN_UP.to_owned()),
-        (names::BUILD, crate::text::label_value(&build.name_any())),
+        (names::BUILD, crate::text::label_value(&object.name_any())),
     ];
-    let annotations = [(names::OF_UID, uid), (names::OF_NAME, build.name_any())];
+    let annotations = [(names::OF_UID, uid), (names::OF_NAME, object.name_any())];
     let map = ConfigMap {
         metadata: ObjectMeta {
             name: Some(name),
@@ -87,12 +92,12 @@ async fn round(context: &Context, now: Timestamp) {
     for map in context.wishes.state() {
         let (namespace, name) = (map.namespace().unwrap_or_default(), map.name_any());
         if let Err(error) = carry_out(&map, context, now).await {
-            tracing::warn!(%namespace, %name, %error, "the clean-up after a deleted build cannot go on yet");
+            tracing::warn!(%namespace, %name, %error, "the clean-up after a deleted object cannot go on yet");
         }
     }
 }
 
-/// What is to be done about a wish whose build is gone.
+/// What is to be done about a wish whose object is gone.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
     /// Nothing yet.
@@ -107,14 +112,19 @@ async fn carry_out(map: &ConfigMap, context: &Context, now: Timestamp) -> Result
     let namespace = map.namespace().unwrap_or_default();
     let annotation = |name: &str| map.annotations().get(name).cloned().unwrap_or_default();
     let (of_name, of_uid) = (annotation(names::OF_NAME), annotation(names::OF_UID));
-    let there = |build: &DynamicObject| build.uid().as_deref() == Some(&of_uid);
-    let cached = context.builds.get(&Kind::Build.reference(&namespace, &of_name));
-    if cached.is_some_and(|build| there(&build)) {
+    let kind = if map.data.iter().flatten().any(|(name, _)| name == file(Kind::Release)) {
+        Kind::Release
+    } else {
+        Kind::Build
+    };
+    let cache = if kind == Kind::Build { &context.builds } else { &context.releases };
+    let cached = cache.get(&kind.reference(&namespace, &of_name));
+    if cached.is_some_and(|object| object.uid().as_deref() == Some(&of_uid)) {
         return Ok(());
     }
     let maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), &namespace);
     let done = async || accept(maps.delete(&map.name_any(), &DeleteParams::background()).await.map(drop), 404);
-    let Some(wished) = wished(map, &of_name, &of_uid) else {
+    let Some(plan) = wished(kind, map, &of_name, &of_uid) else {
         tracing::warn!(namespace, name = map.name_any(), "this wish to clean up was not written by a controller");
         return Ok(());
     };
@@ -137,8 +147,8 @@ async fn carry_out(map: &ConfigMap, context: &Context, now: Timestamp) -> Result
         return Ok(());
     }
     // Asked for, not only looked up: a cache that lags behind would throw work away.
-    let builds: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &namespace, &Kind::Build.resource());
-    if builds.get_metadata_opt(&of_name).await?.is_some_and(|build| build.uid().as_deref() == Some(&of_uid)) {
+    let objects: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &namespace, &kind.resource());
+    if objects.get_metadata_opt(&of_name).await?.is_some_and(|object| object.uid().as_deref() == Some(&of_uid)) {
         return Ok(());
     }
     let Next::Run(attempt) = next else { return done().await };
@@ -147,25 +157,33 @@ async fn carry_out(map: &ConfigMap, context: &Context, now: Timestamp) -> Result
         let with = DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..Default::default() };
         accept(jobs_api.delete(&job.name_any(), &with).await.map(drop), 404)?;
     }
-    let job = job_of(map, &wished, attempt, context);
-    tracing::info!(namespace, job = %job.name_any(), attempt, "cleaning up after a deleted build");
+    let job = job_of(kind, map, &of_name, &plan, attempt, context);
+    tracing::info!(namespace, job = %job.name_any(), attempt, kind = kind.name(), "cleaning up after a deleted object");
     accept(jobs_api.create(&PostParams::default(), &job).await.map(drop), 409)
 }
 
-/// The build that a wish is of; `None` for what the controller would not have written. Whoever may write ConfigMaps could
-/// otherwise have a pod run with any Secret of the namespace; that nobody else writes one, an admission policy sees to.
-fn wished(map: &ConfigMap, of_name: &str, of_uid: &str) -> Option<RealSynBuild> {
-    let build: RealSynBuild = serde_json::from_str(map.data.as_ref()?.get("build.yaml")?).ok()?;
-    let is_its_own = build.metadata.name == of_name
-        && build.metadata.uid.as_deref() == Some(of_uid)
-        && build.metadata.namespace == map.namespace()
-        && map.name_any() == wish_name(of_name, of_uid, &build.spec.storage);
-    is_its_own.then_some(build)
+/// What the object of a wish asked for; `None` for what the controller would not have written. Whoever may write ConfigMaps
+/// could otherwise have a pod run with any Secret of the namespace; that nobody else writes one, an admission policy sees to.
+fn wished(kind: Kind, map: &ConfigMap, of_name: &str, of_uid: &str) -> Option<Plan> {
+    let text = |kind| map.data.as_ref()?.get(file(kind)).map(String::as_str);
+    let build: RealSynBuild = serde_json::from_str(text(Kind::Build)?).ok()?;
+    let (plan, metadata) = match kind {
+        Kind::Build => (Plan::of_build(&build.spec), build.metadata),
+        Kind::Release => {
+            let release: RealSynRelease = serde_json::from_str(text(kind)?).ok()?;
+            (Plan::of_release(&build.spec, &release.spec), release.metadata)
+        }
+    };
+    let is_its_own = metadata.name == of_name
+        && metadata.uid.as_deref() == Some(of_uid)
+        && metadata.namespace == map.namespace()
+        && map.name_any() == wish_name(kind, of_name, of_uid, &plan.build.storage);
+    is_its_own.then_some(plan)
 }
 
-/// One for each place where a build keeps its work.
-fn wish_name(name: &str, uid: &str, storage: &Storage) -> String {
-    let place = json!([storage.uri, storage.endpoint, storage.region, storage.credentials]).to_string();
+/// One for each place where a build keeps its work. Of a release the place never changes.
+fn wish_name(kind: Kind, name: &str, uid: &str, storage: &Storage) -> String {
+    let place = json!([kind.name(), storage.uri, storage.endpoint, storage.region, storage.credentials]).to_string();
     names::config_map_name(name, uid, names::CLEAN_UP, &[("storage", &place)])
 }
 
@@ -189,7 +207,7 @@ pub async fn take_back(build: &DynamicObject, context: &Context) -> Result<(), k
 fn next(attempt: u32, ended: Option<(Timestamp, bool)>, report: Option<CleanUpReport>, now: Timestamp) -> Next {
     let Some((at, well)) = ended else { return Next::Wait };
     if attempt >= MOST_RUNS {
-        tracing::warn!(attempt, "the clean-up after a deleted build is given up; its work stays");
+        tracing::warn!(attempt, "the clean-up after a deleted object is given up; its work stays");
         return Next::Done;
     }
     let wait = match (well, report) {
@@ -204,14 +222,17 @@ fn next(attempt: u32, ended: Option<(Timestamp, bool)>, report: Option<CleanUpRe
     if now.duration_since(at) >= wait { Next::Run(attempt + 1) } else { Next::Wait }
 }
 
-fn job_of(map: &ConfigMap, build: &RealSynBuild, attempt: u32, context: &Context) -> Job {
-    let plan = Plan::of_build(&build.spec);
-    let mut args = vec!["gc".to_owned()];
+fn job_of(kind: Kind, map: &ConfigMap, of_name: &str, plan: &Plan, attempt: u32, context: &Context) -> Job {
+    let command: &[&str] = match kind {
+        Kind::Build => &["gc", "--release-ref"],
+        Kind::Release => &["withdraw"],
+    };
+    let mut args: Vec<String> = command.iter().map(|&word| word.to_owned()).collect();
     args.extend(pod::files(map.data.iter().flatten().map(|(name, _)| name)));
-    args.extend(["--release-ref", "--report", "/dev/termination-log"].map(str::to_owned));
+    args.extend(["--report", "/dev/termination-log"].map(str::to_owned));
     let name = map.name_any();
     let spec = pod::spec(&PodParts {
-        plan: &plan,
+        plan,
         config_map: &name,
         stage: None,
         container: names::CLEAN_UP,
@@ -223,12 +244,12 @@ fn job_of(map: &ConfigMap, build: &RealSynBuild, attempt: u32, context: &Context
     let labels = json!({
         names::MANAGED_BY: names::CONTROLLER,
         names::STAGE: names::CLEAN_UP,
-        names::BUILD: crate::text::label_value(&build.metadata.name),
+        names::BUILD: crate::text::label_value(of_name),
     });
     let hash = realsyn_plan::Digest::builder("clean-up").part(&name).number(attempt.into()).finish();
     let job = json!({
         "metadata": {
-            "name": format!("{}-{}-{}", crate::text::dns_prefix(&build.metadata.name, 20), names::CLEAN_UP, &hash.to_string()[..12]),
+            "name": format!("{}-{}-{}", crate::text::dns_prefix(of_name, 20), names::CLEAN_UP, &hash.to_string()[..12]),
             "namespace": map.namespace(),
             "labels": labels,
             "annotations": { names::ATTEMPT: attempt.to_string() },

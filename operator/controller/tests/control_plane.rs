@@ -200,6 +200,16 @@ async fn journey(site: Site) -> Result<()> {
         site.world.jobs.lock().unwrap().keys().filter(|n| !n.contains("advance")).count() == ran,
         "a sealed step ran"
     );
+
+    // A release that goes gives up what it holds.
+    let maps: Api<ConfigMap> = Api::namespaced(site.world.client.clone(), &site.world.namespace);
+    let wishes = ListParams::default().labels(&format!("{}={}", names::STAGE, names::CLEAN_UP));
+    let wish = async || Ok::<_, anyhow::Error>(maps.list(&wishes).await?.items);
+    ensure!(wish().await?.len() == 1 && site.world.withdrawn.load(Ordering::SeqCst) == 0, "{:?}", wish().await?);
+    site.world.api(Kind::Release).delete(release, &DeleteParams::default()).await?;
+    until(async || Ok(wish().await?.is_empty())).await.context("the end of the wish")?;
+    ensure!(site.world.withdrawn.load(Ordering::SeqCst) == 1 && site.world.cleaned.load(Ordering::SeqCst) == 0);
+    until(async || Ok(site.jobs().await?.is_empty())).await.context("the end of the Jobs")?;
     site.close().await
 }
 

@@ -121,6 +121,9 @@ async fn one(api: &Server, namespace: &str, fault: Option<(usize, Fault)>) -> Re
 
 /// The first place where two values differ.
 fn difference(a: &Value, b: &Value) -> String {
+    fn short(value: &Value) -> String {
+        value.to_string().chars().take(300).collect()
+    }
     fn look(a: &Value, b: &Value, path: &str) -> Option<String> {
         match (a, b) {
             (Value::Object(x), Value::Object(y)) => {
@@ -131,7 +134,7 @@ fn difference(a: &Value, b: &Value) -> String {
                 x.iter().zip(y).enumerate().find_map(|(i, (a, b))| look(a, b, &format!("{path}[{i}]")))
             }
             _ if a == b => None,
-            _ => Some(format!("{path} is {b}, in the reference {a}")),
+            _ => Some(format!("{path} is {}, in the reference {}", short(b), short(a))),
         }
     }
     look(a, b, "").unwrap_or_default()

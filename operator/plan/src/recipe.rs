@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use realsyn_crds::{BuildSpec, Class, Stage, stage_settings};
+use realsyn_crds::{BuildSpec, Class, Stage, models_read, stage_settings};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -50,19 +50,6 @@ pub fn revision(stage: Stage) -> u32 {
 fn selections_read(stage: Stage) -> &'static [Stage] {
     match stage {
         Stage::SentenceDedupNear => &[Stage::SentenceScore],
-        _ => &[],
-    }
-}
-
-/// The models that a stage uses, by their field under `spec.models`.
-fn models_read(stage: Stage) -> &'static [&'static str] {
-    match stage {
-        Stage::SentenceEmbed | Stage::ImageEmbed | Stage::PairScore => &["clip"],
-        Stage::SentenceScore => &["perplexity"],
-        // Without a captioner or a tagger of their own, both are made of `clip`.
-        Stage::Caption => &["clip", "captioner"],
-        Stage::TagVocab | Stage::Tag => &["clip", "tagger"],
-        Stage::Generate => &["llm"],
         _ => &[],
     }
 }

@@ -1,7 +1,7 @@
 //! `realsyn gc`: removes what no build and no release names any more.
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
@@ -13,7 +13,7 @@ use realsyn_plan::report::CleanUpReport;
 
 use crate::report::bytes;
 use crate::run::resolve;
-use crate::session::{Locations, read_manifests};
+use crate::session::{Locations, Manifests, read_manifests};
 
 /// Removes what no reference names.
 #[derive(Debug, clap::Args)]
@@ -39,7 +39,7 @@ pub struct GcArgs {
 }
 
 /// Reads `24h`, `90m`, `0s`.
-fn seconds(text: &str) -> Result<u64, String> {
+pub(crate) fn seconds(text: &str) -> Result<u64, String> {
     let wrong = || format!("`{text}` is not a time; write a whole number with s, m, h or d, such as 24h");
     let unit = match text.chars().last() {
         Some('s') => 1,
@@ -57,21 +57,7 @@ fn seconds(text: &str) -> Result<u64, String> {
 /// A reference that cannot be read (then nothing is removed), and what stores do.
 pub fn gc(args: &GcArgs) -> anyhow::Result<String> {
     let manifests = read_manifests(&args.at.files)?;
-    let storage = &manifests.build.spec.storage;
-    // Not a session: the source and the models of a build that is deleted may be gone.
-    let root = args.at.out.clone().unwrap_or_else(|| resolve(&manifests.base, &storage.uri));
-    let options = StoreOptions {
-        create: false,
-        endpoint: args.at.endpoint.clone().or_else(|| storage.endpoint.clone()),
-        region: args.at.region.clone().or_else(|| storage.region.clone()),
-        ..StoreOptions::default()
-    };
-    let store = open(&root, &options).with_context(|| format!("spec.storage.uri: {root}"))?;
-    if !args.dry_run {
-        // Two collectors that both get a verdict through would remove what one of them kept.
-        check_conditional(store.as_ref())?;
-    }
-    let ledger = Ledger::new(store);
+    let Root { uri: root, ledger, .. } = Root::open(&args.at, &manifests, args.dry_run)?;
     let mut text = String::new();
     if args.release_ref {
         let uid = uid_of(&manifests.build);
@@ -88,15 +74,55 @@ pub fn gc(args: &GcArgs) -> anyhow::Result<String> {
             None => bail!("there is no reference {uid} below {root}: `realsyn gc --dry-run` lists those that count"),
         }
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_secs();
-    let cleaned = ledger.clean(&Cleaning { dry_run: args.dry_run, age: args.age, now })?;
-    tell(&mut text, &cleaned, args.dry_run);
-    if let Some(file) = &args.report {
-        let report = CleanUpReport { again_in: cleaned.open.as_ref().map(|open| open.wait) };
-        let report = serde_json::to_vec(&report).context("a number")?;
-        std::fs::write(file, report).with_context(|| format!("cannot write {}", file.display()))?;
-    }
+    clean(&ledger, args.dry_run, args.age, args.report.as_deref(), &mut text)?;
     Ok(text)
+}
+
+/// Where a build keeps its work. Not a session: the source and the models of a build that is deleted may be gone.
+pub(crate) struct Root {
+    pub(crate) uri: String,
+    pub(crate) ledger: Ledger,
+    pub(crate) options: StoreOptions,
+}
+
+impl Root {
+    pub(crate) fn open(at: &Locations, manifests: &Manifests, read_only: bool) -> anyhow::Result<Self> {
+        let storage = &manifests.build.spec.storage;
+        let uri = at.out.clone().unwrap_or_else(|| resolve(&manifests.base, &storage.uri));
+        let options = StoreOptions {
+            create: false,
+            endpoint: at.endpoint.clone().or_else(|| storage.endpoint.clone()),
+            region: at.region.clone().or_else(|| storage.region.clone()),
+            ..StoreOptions::default()
+        };
+        let store = open(&uri, &options).with_context(|| format!("spec.storage.uri: {uri}"))?;
+        if !read_only {
+            // Two collectors that both get a verdict through would remove what one of them kept.
+            check_conditional(store.as_ref())?;
+        }
+        Ok(Self { uri, ledger: Ledger::new(store), options })
+    }
+}
+
+/// One round of clean-up: adds what there is to tell to `text`, and writes the report, if a file is given.
+pub(crate) fn clean(
+    ledger: &Ledger,
+    dry_run: bool,
+    age: u64,
+    report: Option<&Path>,
+    text: &mut String,
+) -> anyhow::Result<()> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?.as_secs();
+    let cleaned = ledger.clean(&Cleaning { dry_run, age, now })?;
+    tell(text, &cleaned, dry_run);
+    write_report(report, cleaned.open.as_ref().map(|open| open.wait))
+}
+
+/// Says, where Kubernetes reads it, in how many seconds there is something to do again.
+pub(crate) fn write_report(file: Option<&Path>, again_in: Option<u64>) -> anyhow::Result<()> {
+    let Some(file) = file else { return Ok(()) };
+    let report = serde_json::to_vec(&CleanUpReport { again_in }).context("a number")?;
+    std::fs::write(file, report).with_context(|| format!("cannot write {}", file.display()))
 }
 
 /// The id under which a build's reference lies.

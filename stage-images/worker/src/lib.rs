@@ -3,7 +3,7 @@
 //! - `session`: from files and flags to a [`run::Run`]
 //! - `run`: reading, computing and committing shards
 //! - `stages`: what each step does
-//! - `build`, `plan_command`, `explain`, `affected`, `shard_command`, `failed_task`, `gc`, `report`: what a person asks for
+//! - `build`, `plan_command`, `explain`, `affected`, `shard_command`, `failed_task`, `gc`, `withdraw`, `report`: what a person asks for
 
 #![forbid(unsafe_code)]
 
@@ -21,6 +21,7 @@ pub mod session;
 pub mod shard_command;
 pub mod stage_command;
 pub mod stages;
+pub mod withdraw;
 
 use realsyn_plan::Step;
 use realsyn_plan::graph::Sharding;

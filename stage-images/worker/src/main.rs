@@ -20,6 +20,7 @@ use realsyn_worker::run::{Execution, Order};
 use realsyn_worker::session::{Locations, Session};
 use realsyn_worker::shard_command::{RejectArgs, ShardArgs, forget, reject};
 use realsyn_worker::stage_command::{AdvanceArgs, StageArgs, advance, stage};
+use realsyn_worker::withdraw::{WithdrawArgs, withdraw};
 
 /// Image-text datasets out of interleaved documents.
 #[derive(Parser)]
@@ -61,6 +62,8 @@ enum Command {
     Logs(LogsArgs),
     /// Remove what no build and no release names any more
     Gc(GcArgs),
+    /// Take releases back: with `retain: Delete` what they published goes, too
+    Withdraw(WithdrawArgs),
 }
 
 fn main() -> ExitCode {
@@ -141,6 +144,10 @@ fn run(command: Command, tail: &Tail) -> anyhow::Result<()> {
         }
         Command::Gc(args) => {
             print!("{}", exit::explained(args.report.as_deref(), gc(&args))?);
+            Ok(())
+        }
+        Command::Withdraw(args) => {
+            print!("{}", exit::explained(args.report.as_deref(), withdraw(&args))?);
             Ok(())
         }
     }

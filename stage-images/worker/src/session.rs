@@ -11,6 +11,7 @@ use realsyn_crds::{
 };
 use realsyn_dataset::protocol::{Ledger, Reference, owner_uid};
 use realsyn_dataset::store::{Credentials, Store, StoreOptions, check_conditional, open};
+use realsyn_plan::Digest;
 use realsyn_plan::layout::{Inventory, Seals};
 use realsyn_plan::recipe::{Recipes, inventory_digest};
 
@@ -234,7 +235,7 @@ impl Session {
     /// A run of the build, and of one of its releases if it is given.
     pub fn run(&self, inventory: Inventory, release: Option<&RealSynRelease>) -> anyhow::Result<Run> {
         let mut named = BTreeMap::new();
-        for (role, model) in self.spec.models.named() {
+        for (role, model) in self.spec.models.named().filter(|(role, _)| self.spec.uses_model(role)) {
             let folder = model
                 .uri
                 .as_ref()
@@ -248,7 +249,8 @@ impl Session {
                 let spec = release.spec.effective(self.spec.profile);
                 let settings = release_settings(&self.spec, &spec);
                 let recipes = Recipes::new(&self.spec, Some(settings), &inventory.root());
-                let destination = self.destination(release, &recipes)?;
+                let digest = recipes.stage_digest(Stage::Release).expect("the plan has a release");
+                let destination = destination(&self.manifests, release, &self.out, &digest, &self.options)?;
                 (recipes, Some(ReleaseRun { name: release.metadata.name.clone(), spec, destination }))
             }
         };
@@ -265,27 +267,6 @@ impl Session {
             seals: Seals::new(),
             commits: Default::default(),
         })
-    }
-
-    /// Where a release goes. Below the output it gets a folder named by its recipe, so that a changed band makes a
-    /// second release instead of colliding with the first.
-    fn destination(&self, release: &RealSynRelease, recipes: &Recipes) -> anyhow::Result<Arc<dyn Store>> {
-        let uri = match &release.spec.destination.uri {
-            Some(uri) => resolve(&self.manifests.base, uri),
-            None => {
-                let digest =
-                    recipes.stage_digest(realsyn_crds::Stage::Release).expect("the plan has a release").short();
-                format!("{}/releases/{}-{digest}", self.out.trim_end_matches('/'), release.metadata.name)
-            }
-        };
-        let to = &release.spec.destination;
-        let mut options = StoreOptions { create: true, ..self.options.clone() };
-        options.endpoint = to.endpoint.clone().or(options.endpoint);
-        options.region = to.region.clone().or(options.region);
-        if to.credentials.is_some() {
-            options.credentials = destination_keys(|name| std::env::var(name).ok());
-        }
-        open(&uri, &options).with_context(|| format!("release {}: spec.destination: {uri}", release.metadata.name))
     }
 
     /// Writes what the run is going to use, before it uses it. Returns the earlier reference if it differs.
@@ -316,6 +297,29 @@ impl Session {
         };
         (owner_uid(kind, namespace, name, uid), reference)
     }
+}
+
+/// Where a release goes. Below the output it gets a folder named by its digest, so that a changed band makes a second
+/// release instead of colliding with the first.
+pub(crate) fn destination(
+    manifests: &Manifests,
+    release: &RealSynRelease,
+    out: &str,
+    digest: &Digest,
+    storage: &StoreOptions,
+) -> anyhow::Result<Arc<dyn Store>> {
+    let to = &release.spec.destination;
+    let uri = match &to.uri {
+        Some(uri) => resolve(&manifests.base, uri),
+        None => format!("{}/releases/{}-{}", out.trim_end_matches('/'), release.metadata.name, digest.short()),
+    };
+    let mut options = StoreOptions { create: true, ..storage.clone() };
+    options.endpoint = to.endpoint.clone().or(options.endpoint);
+    options.region = to.region.clone().or(options.region);
+    if to.credentials.is_some() {
+        options.credentials = destination_keys(|name| std::env::var(name).ok());
+    }
+    open(&uri, &options).with_context(|| format!("release {}: spec.destination: {uri}", release.metadata.name))
 }
 
 /// The keys of a destination of its own: the variables of the storage's keys with `DESTINATION_` before them. Without

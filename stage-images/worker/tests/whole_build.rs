@@ -21,6 +21,7 @@ use realsyn_worker::progress::Quiet;
 use realsyn_worker::run::{Execution, Job, Order};
 use realsyn_worker::session::{Locations, Session};
 use realsyn_worker::stages::rows::{Gathered, Pair};
+use realsyn_worker::withdraw::{WithdrawArgs, withdraw};
 
 /// Documents in the sample that the tests build, and files they are written to.
 const DOCUMENTS: usize = 12;
@@ -114,6 +115,12 @@ impl Fixture {
             ..Locations::default()
         };
         build(&BuildArgs { at, jobs: None, list, no_report: false }, &Quiet, how)
+    }
+
+    /// A copy of what the undisturbed build left, to go on from.
+    fn copy_of_the_reference(&self, out: &str) {
+        let copied = Command::new("cp").arg("-r").args([self.out("reference"), self.out(out)]).status().unwrap();
+        assert!(copied.success());
     }
 
     fn digest_of(&self, out: &str, how: &Execution) -> String {
@@ -295,11 +302,11 @@ fn a_growing_corpus_runs_only_what_is_new_and_bad_input_costs_itself() {
 #[test]
 fn only_what_a_change_touches_runs_again() {
     let Some((f, _one)) = fixture() else { return };
-    let none = Change::default();
-    let first = f.run("changes", &none, false, &TWO).unwrap();
-    assert_eq!(first.releases[0].1.digest.to_string(), f.digest);
-    assert!(first.report.is_some());
-    assert_eq!(f.run("changes", &none, false, &TWO).unwrap().shards, 0, "a second run has nothing to do");
+    f.copy_of_the_reference("changes");
+    let again = f.run("changes", &Change::default(), false, &TWO).unwrap();
+    assert_eq!(again.shards, 0, "a second run has nothing to do");
+    assert_eq!(again.releases[0].1.digest.to_string(), f.digest);
+    assert!(again.report.is_some());
 
     let execution = Change { stages: "    sentenceScore: {parallelism: 7, retry: 9}\n", ..Change::default() };
     assert_eq!(f.run("changes", &execution, false, &TWO).unwrap().shards, 0, "execution fields change nothing");
@@ -351,7 +358,7 @@ fn commits(root: &str) -> std::collections::BTreeSet<String> {
 #[test]
 fn an_object_that_vanished_is_made_again_with_the_same_digest() {
     let Some((f, _one)) = fixture() else { return };
-    f.run("healed", &Change::default(), false, &TWO).unwrap();
+    f.copy_of_the_reference("healed");
     let scores = PathBuf::from(f.out("healed")).join("pair-score");
     let mut removed = 0;
     let mut open = vec![scores];
@@ -370,6 +377,49 @@ fn an_object_that_vanished_is_made_again_with_the_same_digest() {
     let band = Change { release: "  similarity: {low: -1.0, high: 1.0}\n", ..Change::default() };
     let outcome = f.run("healed", &band, false, &TWO).unwrap();
     assert!(outcome.releases[0].1.pairs > 0);
+}
+
+/// With `retain: Delete` what a release published goes with it, and what it held of the store is free; the build stays.
+#[test]
+fn a_release_is_taken_back() {
+    let Some((f, _one)) = fixture() else { return };
+    f.copy_of_the_reference("taken-back");
+    let change = Change { release: "  retain: Delete\n", ..Change::default() };
+    let place = PathBuf::from(&f.run("taken-back", &change, false, &TWO).unwrap().releases[0].1.uri);
+    let left = || std::fs::read_dir(&place).unwrap().count();
+    let published = left();
+    assert!(published > 3, "shards, a manifest and a card");
+    let at = Locations {
+        files: vec![f.manifest("taken-back", &change)],
+        out: Some(f.out("taken-back")),
+        ..Locations::default()
+    };
+    let take_back = || withdraw(&WithdrawArgs { at: at.clone(), age: 0, report: None }).unwrap();
+    // Somebody else's files beside it, and a release that took its place.
+    std::fs::write(place.join("notes.txt"), "mine").unwrap();
+    let manifest = std::fs::read_to_string(place.join("manifest.json")).unwrap();
+    std::fs::write(place.join("manifest.json"), manifest.replace(&f.digest, &"0".repeat(64))).unwrap();
+    let said = take_back();
+    assert!(said.contains("left alone") && left() == published + 1, "{said}");
+    std::fs::write(place.join("manifest.json"), &manifest).unwrap();
+
+    let again = f.run("taken-back", &change, false, &TWO).unwrap();
+    assert_eq!(again.releases[0].1.digest.to_string(), f.digest);
+    // Killed right after the first removals.
+    for name in ["README.md", "manifest.json"] {
+        std::fs::remove_file(place.join(name)).unwrap();
+    }
+    let said = take_back();
+    assert!(said.contains(&format!("removed {n} of {n} files", n = published - 2)), "{said}");
+    assert!(said.contains("gave up its reference"), "{said}");
+    assert_eq!(left(), 1, "what is not the release's stays");
+    assert!(take_back().contains("has published nothing"), "its records are gone");
+    let built = f.run("taken-back", &change, false, &TWO).unwrap();
+    assert_eq!(
+        built.releases[0].1.digest.to_string(),
+        f.digest,
+        "the build is whole, and the release can be made again"
+    );
 }
 
 /// An image, a text and a document of a released pair are found in the release, and nothing else is.

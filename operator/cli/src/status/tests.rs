@@ -77,7 +77,7 @@ fn running() -> DynamicObject {
             condition("Ready", false, "Progressing", why),
             condition("Reconciling", true, "Progressing", why),
             condition("Stalled", false, "Progressing", "nothing needs a person"),
-            condition("Placeable", false, "NoNode", "no node has a GPU with 40 GiB; node-7 has quarantined ones"),
+            condition("Placeable", false, "NoNodeFits", "no node has a GPU with 40 GiB; node-7 has quarantined ones"),
         ],
         "stages": [
             documents, fetch, embed,

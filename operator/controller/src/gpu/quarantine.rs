@@ -45,7 +45,7 @@ pub fn wanted(
 /// What was seen to fail on each device.
 #[derive(Debug, Default)]
 pub struct Failures {
-    /// By device: the tasks, and when each was last seen to fail.
+    /// By device: the tasks, and when each was first seen to fail.
     seen: BTreeMap<String, BTreeMap<String, Timestamp>>,
 }
 

@@ -2,7 +2,7 @@
 
 use realsyn_crds::{Condition, StageState};
 
-use super::{State, View, budget, fold::steps_of, place};
+use super::{State, View, budget, fold::steps_of, place, sharing::is_held};
 use crate::text::sentence;
 
 const MOST: usize = 600;
@@ -95,6 +95,7 @@ fn progress(view: &View, state: &State) -> String {
         Some((first, rest)) => format!("{} {}/{} +{}", first.name, first.tasks_done, first.tasks, rest.len()),
         None if state.inventory.is_none() => "listing the source".to_owned(),
         None if state.stages.iter().any(|s| s.state == StageState::Stalled) => "stalled".to_owned(),
+        None if state.stages.iter().any(is_held) => "waiting for another build".to_owned(),
         None => "looking at the store".to_owned(),
     };
     format!("{now} · {share} %")

@@ -6,7 +6,7 @@ use realsyn_crds::{PinnedInventory, Stage, StageState, StageStatus};
 use realsyn_plan::report::{ReadyStep, Report, SealedStep, step_named};
 use realsyn_plan::{StepId, recipe::Recipes};
 
-use super::{State, View, again, budget::account_for, jobs::failed_look, place::place};
+use super::{State, View, again, budget::account_for, jobs::failed_look, place::place, sharing};
 use crate::text::sentence;
 
 /// Folds a report in. One that contradicts itself or the state is a failed look, and changes nothing else.
@@ -38,7 +38,7 @@ pub(super) fn fold(view: &View, state: &mut State, report: Report) {
 /// What follows from the report as a whole.
 fn conclude(view: &View, state: &mut State, report: &Report, learned: bool) -> Result<(), &'static str> {
     let all_sealed = view.plan.required().all(|stage| state.is_sealed(stage));
-    let runs = state.stages.iter().any(|s| s.step.is_some() || s.retry_at.is_some());
+    let runs = state.stages.iter().any(|s| s.step.is_some() || s.retry_at.is_some() || sharing::is_held(s));
     if report.more && !learned {
         return Err("it says that there is more, but told nothing new");
     }
@@ -141,6 +141,9 @@ fn begin(view: &View, state: &mut State, recipes: &Recipes, ready: &ReadyStep) {
     }
     if !same {
         entry.failures = 0;
+    }
+    if sharing::hold(view, entry, list.as_ref()) {
+        return;
     }
     // A stalled stage stays so until it gets further.
     if !(same && entry.state == StageState::Stalled) {

@@ -11,6 +11,7 @@ mod fold;
 mod jobs;
 mod place;
 mod seen;
+mod sharing;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
@@ -24,10 +25,13 @@ use realsyn_plan::report::Complete;
 pub use actions::{Action, Order, Work, actions};
 pub use conditions::set_condition;
 pub use seen::{Ended, JobPhase, SeenJob, SeenPod};
+pub use sharing::Neighbour;
 
 use crate::plan::Plan;
 use crate::text::sentence;
 
+/// Between two looks at whom a stage waits for.
+const NEIGHBOURS: SignedDuration = SignedDuration::from_secs(10);
 /// The longest wait between two tries.
 const LONGEST: i64 = 600;
 /// Failures in a row after which a person is called.
@@ -53,6 +57,8 @@ pub struct View<'a> {
     pub room: u32,
     /// Its Jobs.
     pub jobs: &'a [SeenJob],
+    /// What older objects below the same root are at work on.
+    pub neighbours: &'a [Neighbour],
     /// What the last try to change something failed with.
     pub trouble: Option<&'a Trouble>,
     /// The GPUs of the cluster.
@@ -158,12 +164,14 @@ impl State {
         self.stage(stage).is_some_and(|s| s.state == StageState::Sealed)
     }
 
-    /// When something is to be looked at again without having been told: a wait is over, or a budget may be spent.
+    /// When something is to be looked at again without having been told: a wait is over, a budget may be spent, or a
+    /// neighbour done.
     pub fn wake_at(&self, view: &View) -> Option<Timestamp> {
         let spends = view.plan.build.budget.is_some()
             && self.stages.iter().any(|s| s.step.is_some() && view.plan.wants_gpu(s.name).is_some());
         let minute = spends.then(|| view.now + SignedDuration::from_mins(1));
-        self.wait_ends().into_iter().chain(minute).min()
+        let held = self.stages.iter().any(sharing::is_held).then(|| view.now + NEIGHBOURS);
+        self.wait_ends().into_iter().chain(minute).chain(held).min()
     }
 
     fn wait_ends(&self) -> Option<Timestamp> {
@@ -192,6 +200,7 @@ pub fn step(view: &View, mut state: State) -> State {
         jobs::look_at_workers(view, &mut state);
         jobs::look_at_advance(view, &mut state);
         end_waits(view, &mut state);
+        sharing::look_at_neighbours(view, &mut state);
         let look = &mut state.advance;
         if look.due && !look.running && look.retry_at.is_none() && !state.finished {
             look.attempt += 1;

@@ -144,6 +144,7 @@ impl Cluster {
             worker_image: "worker:1",
             room: 50,
             jobs: &jobs,
+            neighbours: &[],
             trouble: None,
             inventory: &Inventory::unknown(),
             now: self.now,

@@ -13,6 +13,7 @@ use crate::names::{advance_name, job_name};
 
 mod changes;
 mod placement;
+mod sharing;
 
 const UID: &str = "0b1c";
 
@@ -31,6 +32,7 @@ struct Bench {
     suspend: bool,
     retry: Option<&'static str>,
     jobs: Vec<SeenJob>,
+    neighbours: Vec<Neighbour>,
     trouble: Option<Trouble>,
     inventory: Inventory,
     now: Timestamp,
@@ -46,6 +48,7 @@ impl Bench {
             suspend: false,
             retry: None,
             jobs: Vec::new(),
+            neighbours: Vec::new(),
             trouble: None,
             inventory: Inventory::unknown(),
             now: Timestamp::from_second(1_800_000_000).unwrap(),
@@ -66,6 +69,7 @@ impl Bench {
             worker_image: "worker:1",
             room: self.room,
             jobs: &self.jobs,
+            neighbours: &self.neighbours,
             trouble: self.trouble.as_ref(),
             inventory: &self.inventory,
             now: self.now,

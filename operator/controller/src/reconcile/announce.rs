@@ -34,7 +34,11 @@ fn turns(before: &Value, after: &Value) -> Vec<Event> {
         }
         let number = |field: &str| stage[field].as_u64().unwrap_or_default();
         let rejected: u64 = stage["rejected"].as_object().into_iter().flatten().filter_map(|(_, n)| n.as_u64()).sum();
-        let rejected = if rejected > 0 { format!(", {rejected} shards rejected") } else { String::new() };
+        let rejected = match rejected {
+            0 => String::new(),
+            1 => ", 1 shard rejected".to_owned(),
+            n => format!(", {n} shards rejected"),
+        };
         let note = format!("{name}: {} records in, {} out{rejected}", number("recordsIn"), number("recordsOut"));
         // Events of one reason and one action are counted as one; each stage is an action of its own.
         events.push(event(EventType::Normal, "StageSealed", &format!("Seal/{name}"), &note));
@@ -97,7 +101,7 @@ mod tests {
         let done = json!({ "conditions": conditions("True", "False", "-"), "stages": stage("Sealed", "a") });
         let again = json!({ "conditions": conditions("True", "False", "-"), "stages": stage("Sealed", "b") });
         let sealed =
-            || (EventType::Normal, "StageSealed".to_owned(), "tag: 5 records in, 4 out, 1 shards rejected".into());
+            || (EventType::Normal, "StageSealed".to_owned(), "tag: 5 records in, 4 out, 1 shard rejected".into());
 
         assert_eq!(told(&Value::Null, &runs), []);
         assert_eq!(told(&runs, &halts), [(EventType::Warning, "Stalled".into(), "no bucket".into())]);

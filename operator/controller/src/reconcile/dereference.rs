@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::Error;
 use crate::context::Context;
 use crate::kinds::{Kind, KindExt};
-use crate::machine::{Ended, JobPhase, SeenJob, SeenPod, Trouble};
+use crate::machine::{Ended, JobPhase, Neighbour, SeenJob, SeenPod, Trouble};
 use crate::names;
 use crate::text::sentence;
 
@@ -24,6 +24,8 @@ pub struct Seen {
     pub jobs: Vec<SeenJob>,
     /// Pods that its namespace has room for, beside those of other objects.
     pub room: u32,
+    /// What older builds below the same root are at work on.
+    pub neighbours: Vec<Neighbour>,
     /// What the last try to change something failed with.
     pub trouble: Option<Trouble>,
     /// The build of a release, if there is one.
@@ -92,7 +94,14 @@ pub async fn dereference(kind: Kind, object: &DynamicObject, context: &Context) 
         Kind::Build => (None, None),
         Kind::Release => of_release(object, &namespace, context).await?,
     };
-    Ok(Seen { jobs: seen, room: room(&uid, &namespace, context), trouble: context.trouble(&uid), build, pinned })
+    Ok(Seen {
+        jobs: seen,
+        room: room(&uid, &namespace, context),
+        neighbours: if kind == Kind::Build { neighbours(object, &context.builds.state()) } else { Vec::new() },
+        trouble: context.trouble(&uid),
+        build,
+        pinned,
+    })
 }
 
 /// The build of a release, and the manifests that it works with: its own once it has pinned them, else its pool's.
@@ -135,6 +144,45 @@ fn named_by_status(object: &DynamicObject) -> impl Iterator<Item = String> {
         Some(names::job_name(&name, &uid, stage, step, digest, entry["attempt"].as_u64()? as u32))
     });
     advance.into_iter().chain(steps)
+}
+
+/// What older builds below the root of this one are at work on. One that a person has to help, or has stopped, holds up
+/// nobody.
+pub(super) fn neighbours(object: &DynamicObject, builds: &[Arc<DynamicObject>]) -> Vec<Neighbour> {
+    fn age(build: &DynamicObject) -> (Option<Timestamp>, &str) {
+        let created = build.metadata.creation_timestamp.as_ref().map(|t| t.0);
+        (created, build.metadata.uid.as_deref().unwrap_or_default())
+    }
+    let halted = |build: &DynamicObject| {
+        let conditions = build.data["status"]["conditions"].as_array();
+        let is = |c: &Value, name: &str| c["type"] == name && c["status"] == "True";
+        conditions.into_iter().flatten().any(|c| is(c, "Stalled") || is(c, "Suspended"))
+    };
+    let root = root_of(object);
+    let older = builds.iter().filter(|build| {
+        build.metadata.deletion_timestamp.is_none()
+            && build.data["spec"]["suspend"] != true
+            && age(build) < age(object)
+            && root_of(build) == root
+            && !halted(build)
+    });
+    let at_work = older.flat_map(|build| {
+        let name = format!("build {}/{}", build.metadata.namespace.as_deref().unwrap_or_default(), build.name_any());
+        build.data["status"]["stages"].as_array().into_iter().flatten().filter_map(move |entry| {
+            let running = entry["state"] == "Running";
+            let (stage, digest) = (entry["name"].as_str()?.parse().ok()?, entry["digest"].as_str()?.to_owned());
+            running.then(|| Neighbour { name: name.clone(), stage, digest })
+        })
+    });
+    at_work.collect()
+}
+
+/// Where a build keeps its work: two with the same share it. A claim is one of its namespace.
+fn root_of(build: &DynamicObject) -> (&str, &str, &str) {
+    let storage = &build.data["spec"]["storage"];
+    let text = |name: &str| storage[name].as_str().unwrap_or_default().trim_end_matches('/');
+    let namespace = build.metadata.namespace.as_deref().unwrap_or_default();
+    (text("uri"), text("endpoint"), if text("uri").starts_with("pvc://") { namespace } else { "" })
 }
 
 fn room(uid: &str, namespace: &str, context: &Context) -> u32 {

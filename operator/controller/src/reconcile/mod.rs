@@ -85,10 +85,8 @@ pub async fn reconcile(kind: Kind, object: Arc<DynamicObject>, context: Arc<Cont
             return Ok(Action::await_change());
         }
     };
-    if kind == Kind::Build {
-        let recorded = clean_up::wish(&object, &checked, &context).await;
-        recorded.map_err(|e| Error::Apply(format!("recording whether the work is to go with the build: {e}")))?;
-    }
+    let recorded = clean_up::wish(kind, &object, &checked, &context).await;
+    recorded.map_err(|e| Error::Apply(format!("recording what is to become of its work: {e}")))?;
     let inventory = context.nodes.inventory();
     let view = plan::view(&object, &checked, &seen, &context, &inventory, now);
     let mut state = machine::step(&view, checked.state.clone());

@@ -33,6 +33,7 @@ pub fn view<'a>(
         worker_image: &context.options.worker_image,
         room: seen.room,
         jobs: &seen.jobs,
+        neighbours: &seen.neighbours,
         trouble: seen.trouble.as_ref(),
         inventory,
         now,

@@ -4,7 +4,7 @@ use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 use super::build::{Change, build};
-use super::dereference::Seen;
+use super::dereference::{Seen, neighbours};
 use super::validate::{Checked, validate};
 use super::{plan, validate::Refusal};
 use crate::kinds::Kind;
@@ -27,7 +27,7 @@ fn example(change: impl Fn(&mut Value)) -> DynamicObject {
 }
 
 fn nothing_seen() -> Seen {
-    Seen { jobs: Vec::new(), room: 10, trouble: None, build: None, pinned: None }
+    Seen { jobs: Vec::new(), room: 10, neighbours: Vec::new(), trouble: None, build: None, pinned: None }
 }
 
 fn checked(object: &DynamicObject) -> Checked {
@@ -185,4 +185,53 @@ fn what_cannot_be_read_or_is_wrong_is_told_in_the_status_and_hides_nothing() {
         let stalled = status["conditions"].as_array().unwrap().iter().find(|c| c["type"] == "Stalled").unwrap();
         assert_eq!((&stalled["status"], &stalled["reason"]), (&json!("True"), &json!("InvalidSpec")));
     }
+}
+
+#[test]
+fn neighbours_are_older_below_the_same_root_and_at_work() {
+    let build = |name: &str, created: &str, change: &dyn Fn(&mut Value)| {
+        let mut value = json!({
+            "apiVersion": "realsyn.dev/v1alpha1",
+            "kind": "RealSynBuild",
+            "metadata": { "name": name, "namespace": "datasets", "uid": name, "creationTimestamp": created },
+            "spec": { "storage": { "uri": "s3://bucket/root" } },
+            "status": { "stages": [
+                { "name": "fetch", "state": "Sealed", "digest": "f" },
+                { "name": "sentence-score", "state": "Running", "digest": "s" },
+                { "name": "image-embed", "state": "Waiting" },
+            ] },
+        });
+        change(&mut value);
+        std::sync::Arc::new(serde_json::from_value::<DynamicObject>(value).unwrap())
+    };
+    let (early, late) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
+    let me = build("me", late, &|_| {});
+    let seen =
+        |other| neighbours(&me, &[me.clone(), other]).into_iter().map(|n| (n.name, n.digest)).collect::<Vec<_>>();
+    let set =
+        |pointer: &'static str, to: Value| move |build: &mut Value| *build.pointer_mut(pointer).unwrap() = to.clone();
+    let found = [("build datasets/other".to_owned(), "s".to_owned())];
+    assert_eq!(seen(build("other", early, &|_| {})), found);
+    assert_eq!(seen(build("other", early, &set("/spec/storage/uri", json!("s3://bucket/root/")))), found);
+    assert_eq!(seen(build("other", early, &set("/metadata/namespace", json!("team")))).len(), 1, "a bucket is one");
+    for other in [
+        build("other", "2026-01-03T00:00:00Z", &|_| {}),
+        build("other", early, &set("/spec/storage/uri", json!("s3://bucket/root2"))),
+        build("other", early, &|b| b["spec"]["storage"]["endpoint"] = json!("https://elsewhere")),
+        build("other", early, &|b| b["spec"]["suspend"] = json!(true)),
+        build("other", early, &|b| b["metadata"]["deletionTimestamp"] = json!(late)),
+        build("other", early, &|b| b["status"]["conditions"] = json!([{ "type": "Stalled", "status": "True" }])),
+    ] {
+        assert_eq!(seen(other), []);
+    }
+    // Two of one second go by UID, so that one of them runs.
+    assert_eq!(seen(build("a", late, &|_| {})).len() + seen(build("z", late, &|_| {})).len(), 1);
+    let claim = set("/spec/storage/uri", json!("pvc://data/root"));
+    let me = build("me", late, &claim);
+    let other = build("other", early, &|b| {
+        claim(b);
+        b["metadata"]["namespace"] = json!("team");
+    });
+    assert_eq!(neighbours(&me, &[other]).len(), 0, "claims of two namespaces are two");
+    assert_eq!(neighbours(&me, &[build("other", early, &claim)]).len(), 1);
 }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::{DynamicObject, ListParams, PostParams};
 use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config};
+use kube::{Api, Client, Config, ResourceExt};
 use realsyn_cluster::{ControlPlane, Options as Cluster};
 use realsyn_controller::context::Options;
 use realsyn_controller::kinds::Kind;
@@ -146,13 +146,10 @@ impl Site {
         .await?;
         let maps: Api<ConfigMap> = Api::namespaced(world.client.clone(), &world.namespace);
         let ours = ListParams::default().labels(&format!("{}={}", names::MANAGED_BY, names::CONTROLLER));
-        let mut maps: Vec<Value> = maps.list(&ours).await?.items.iter().map(|m| json!(m.data)).collect();
-        maps.sort_by_key(Value::to_string);
-        let mut end = json!({
-            "build": world.api(Kind::Build).get(&self.build).await?.data["status"],
-            "release": world.api(Kind::Release).get(&self.release).await?.data["status"],
-            "manifests": maps,
-        });
+        let maps: Vec<Value> = maps.list(&ours).await?.items.iter().map(|m| json!(m.data)).collect();
+        let build = world.api(Kind::Build).get(&self.build).await?;
+        let release = world.api(Kind::Release).get(&self.release).await?;
+        let mut end = json!({ "build": build.data["status"], "release": release.data["status"], "manifests": maps });
         blur(&mut end);
         let made = world.jobs.lock().unwrap().clone();
         // A request that was held up until another leader was done cannot be told from one in time: Kubernetes has no
@@ -165,9 +162,14 @@ impl Site {
             ensure!(wasted.is_empty(), "sealed steps ran again: {wasted:?}");
         }
         end["worker jobs"] = json!(made.keys().filter(|name| !name.contains("-advance-")).count());
-        // Manifests name the namespace that they are in.
-        let text = end.to_string().replace(&world.namespace, "NAMESPACE");
-        Ok(serde_json::from_str(&text)?)
+        // Manifests name the namespace that they are in, and the UIDs of the objects.
+        let mut text = end.to_string().replace(&world.namespace, "NAMESPACE");
+        for object in [build, release] {
+            text = text.replace(&object.uid().context("a UID")?, "UID");
+        }
+        let mut end: Value = serde_json::from_str(&text)?;
+        end["manifests"].as_array_mut().context("manifests")?.sort_by_key(Value::to_string);
+        Ok(end)
     }
 }
 

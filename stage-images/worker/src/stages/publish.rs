@@ -21,6 +21,8 @@ use crate::run::{Job, Output, ReleaseRun, Run, StageError};
 
 /// The file that completes a release.
 pub const MANIFEST: &str = "manifest.json";
+/// The dataset card beside it.
+pub const CARD: &str = "README.md";
 
 /// What a release holds. Written last; a folder without it is not a release.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -203,7 +205,7 @@ pub fn publish(job: &Job) -> Result<Output, StageError> {
         files: published,
         uri: String::new(),
     };
-    to.put("README.md", card::text(job.run, release, &manifest).as_bytes())?;
+    to.put(CARD, card::text(job.run, release, &manifest).as_bytes())?;
     let json = serde_json::to_vec_pretty(&manifest).map_err(|e| StageError::Trouble(e.into()))?;
     if let Settled::Theirs(bytes) = to.put_new_settled(MANIFEST, &json)? {
         let other: ReleaseManifest = serde_json::from_slice(&bytes).map_err(|e| StageError::Trouble(e.into()))?;
