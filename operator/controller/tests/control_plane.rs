@@ -127,12 +127,13 @@ fn builds_and_releases_on_a_real_api_server() {
             }
             plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"])?;
             let (stalling, halting) = (Site::open(&plane, "stalls").await?, Site::open(&plane, "halts").await?);
-            let leaving = Site::open(&plane, "leaves").await?;
+            let (leaving, sharing) = (Site::open(&plane, "leaves").await?, Site::open(&plane, "shares").await?);
             tokio::try_join!(
                 async { journey(early).await.context("journey") },
                 async { stalls(stalling).await.context("stalls") },
                 async { halts(halting).await.context("halts") },
                 async { leaves(leaving).await.context("leaves") },
+                async { shares(sharing).await.context("shares") },
                 async { process(&plane).await.context("process") },
             )
         })
@@ -322,6 +323,31 @@ async fn leaves(mut site: Site) -> Result<()> {
     let runs = site.world.cleaned.load(Ordering::SeqCst);
     ensure!(runs == 2, "{runs} runs");
     until(async || Ok(site.jobs().await?.is_empty())).await.context("the end of the Jobs")?;
+    site.close().await
+}
+
+/// Of two builds below one root the younger waits for what the older is at work on, and uses what comes of it.
+async fn shares(site: Site) -> Result<()> {
+    *site.world.script.lock().unwrap() =
+        Box::new(|labels| if labels[names::STAGE] == names::ADVANCE { Fate::Works } else { Fate::Pends });
+    site.apply_build().await?;
+    let at_work = |s: &Value| s["progress"].as_str().is_some_and(|p| p.starts_with("sentence-score 0/3"));
+    let older = site.world.until(Kind::Build, "obelics", "the step to run", at_work).await?;
+    // Which of two is older is told by the second.
+    let second = older.metadata.creation_timestamp.context("a time")?.0.as_second();
+    until(async || Ok(jiff::Timestamp::now().as_second() > second)).await?;
+    let mut younger = json!(site.build);
+    younger["metadata"]["name"] = json!("younger");
+    site.create(Kind::Build, younger).await?;
+    let waits = |s: &Value| why(s, "Ready").starts_with("sentence-score: build shares/obelics runs it");
+    site.world.until(Kind::Build, "younger", "the younger to wait", waits).await?;
+    *site.world.script.lock().unwrap() = Box::new(|_| Fate::Works);
+    for name in ["obelics", "younger"] {
+        site.world.until(Kind::Build, name, "both to be ready", |s| is(s, "Ready")).await?;
+    }
+    let ran =
+        |name: &str| site.world.jobs.lock().unwrap().keys().any(|job| job.starts_with(name) && job.contains("-score-"));
+    ensure!(ran("obelics") && !ran("younger"), "{:?}", site.world.jobs.lock().unwrap().keys());
     site.close().await
 }
 
