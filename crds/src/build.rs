@@ -119,7 +119,7 @@ pub struct Budget {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0))]
     pub gpu_hours: Option<f64>,
-    /// Bytes in the store: `2Ti`; not enforced yet.
+    /// Bytes that its sealed steps hold in the store, `2Ti`; at its end nothing more runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<Quantity>,
 }

@@ -228,10 +228,13 @@ pub struct AdvanceStatus {
     /// Why a person must act, in words.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stalled: Option<String>,
+    /// Bytes of what the last one found sealed.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub stored_bytes: u64,
 }
 
-fn is_zero(n: &u32) -> bool {
-    *n == 0
+fn is_zero<N: Default + PartialEq>(n: &N) -> bool {
+    *n == N::default()
 }
 
 /// A finished pool.

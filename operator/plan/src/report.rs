@@ -30,6 +30,9 @@ pub struct Report {
     /// Steps that can run now.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub ready: Vec<ReadyStep>,
+    /// Bytes that all sealed steps hold in the store.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub stored: u64,
     /// Everything asked for is sealed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub complete: Option<Complete>,
@@ -39,6 +42,10 @@ pub struct Report {
     /// Why nothing goes on until a person acts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stalled: Option<String>,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// The pinned inventory, in numbers.

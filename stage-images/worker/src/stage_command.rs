@@ -118,6 +118,7 @@ pub fn advance(args: &AdvanceArgs) -> anyhow::Result<Report> {
             _ => {}
         }
     }
+    report.stored = run.seals.values().map(Seal::bytes).sum();
     let pool = pool_digest(&run.seals);
     if let (Some(pinned), Some(found)) = (args.pool, pool)
         && pinned != found

@@ -86,6 +86,10 @@ pub struct Overview {
     pub gpu_hours: f64,
     /// GPU-hours that it may spend.
     pub budget_gpu_hours: Option<f64>,
+    /// Bytes that sealed steps hold in the store.
+    pub stored: u64,
+    /// What the budget allows of them.
+    pub budget_bytes: Option<String>,
     /// What it wants to run, in order.
     pub stages: Vec<StageLine>,
     /// The conditions.
@@ -193,6 +197,7 @@ impl Overview {
         let generation = object.metadata.generation.unwrap_or_default();
         let state = state(&work, generation, spec.as_ref().is_some_and(|s| s.suspend));
         let ready = work.conditions.iter().find(|c| c.type_ == "Ready" && c.status != "True");
+        let budget = spec.as_ref().and_then(|s| s.budget.clone());
         Self {
             kind: kind.name(),
             namespace: object.namespace().unwrap_or_default(),
@@ -207,7 +212,9 @@ impl Overview {
             state,
             stages: stages(&work, spec.as_ref()),
             gpu_hours: work.stages.iter().map(|s| s.gpu_seconds).sum::<u64>() as f64 / 3600.0,
-            budget_gpu_hours: spec.and_then(|s| s.budget).and_then(|b| b.gpu_hours),
+            budget_gpu_hours: budget.as_ref().and_then(|b| b.gpu_hours),
+            stored: work.advance.as_ref().map_or(0, |look| look.stored_bytes),
+            budget_bytes: budget.and_then(|b| b.bytes).map(|b| b.as_str().to_owned()),
             progress: work.progress,
             inventory: work.inventory,
             worker_image: work.worker_image,

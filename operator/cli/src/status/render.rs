@@ -88,6 +88,10 @@ impl Page<'_> {
             let of = o.budget_gpu_hours.map_or_else(String::new, |b| format!(" of {b:.0} in the budget"));
             self.fact("GPU-hours", &format!("{:.1}{of}", o.gpu_hours));
         }
+        if o.stored > 0 {
+            let of = o.budget_bytes.as_ref().map_or_else(String::new, |b| format!(" of {b} in the budget"));
+            self.fact("stored", &format!("{}{of}", bytes(o.stored)));
+        }
         if let Some(time) = self.elapsed() {
             self.fact("time", &span(time));
         }

@@ -1,6 +1,6 @@
-//! GPU time: what pods held of it, and what a build may spend.
+//! What a build may spend: GPU time, as pods held it, and bytes in the store.
 
-use realsyn_crds::{Stage, StageStatus};
+use realsyn_crds::{Quantity, Stage, StageStatus};
 
 use super::{SeenJob, State, View};
 use crate::names::job_name;
@@ -13,7 +13,12 @@ pub(super) fn account(view: &View, state: &mut State, stage: Stage, job: &SeenJo
 
 /// Why the build may spend no more, if so.
 pub(super) fn exceeded(view: &View, state: &State) -> Option<String> {
-    let hours = view.plan.build.budget.as_ref().filter(|_| view.plan.release.is_none())?.gpu_hours?;
+    let budget = view.plan.build.budget.as_ref().filter(|_| view.plan.release.is_none())?;
+    let hours = budget.gpu_hours.and_then(|hours| hours_spent(view, state, hours));
+    hours.or_else(|| bytes_stored(state, budget.bytes.as_ref()?))
+}
+
+fn hours_spent(view: &View, state: &State, hours: f64) -> Option<String> {
     let running = state.stages.iter().filter_map(|entry| {
         let name =
             job_name(view.name, view.uid, entry.name, entry.step.as_deref()?, entry.digest.as_deref()?, entry.attempt);
@@ -23,6 +28,14 @@ pub(super) fn exceeded(view: &View, state: &State) -> Option<String> {
     let spent = state.stages.iter().map(|s| s.gpu_seconds).sum::<u64>() + running.sum::<u64>();
     let spent = spent as f64 / 3600.0;
     (spent >= hours).then(|| format!("{spent:.1} of {hours} GPU-hours are spent; raise spec.budget.gpuHours to go on"))
+}
+
+fn bytes_stored(state: &State, budget: &Quantity) -> Option<String> {
+    let stored = state.advance.stored_bytes as f64;
+    let gigabytes = stored / f64::from(1 << 30);
+    let budget = (budget.value()?, budget.as_str());
+    (stored >= budget.0 && stored > 0.0)
+        .then(|| format!("{gigabytes:.1} GiB of {} are stored; raise spec.budget.bytes to go on", budget.1))
 }
 
 /// Accounts for what runs of these stages; it is about to be stopped.

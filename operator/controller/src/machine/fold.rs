@@ -22,6 +22,7 @@ pub(super) fn fold(view: &View, state: &mut State, report: Report) {
         shards: listed.shards,
         bytes: listed.bytes,
     });
+    state.advance.stored_bytes = report.stored;
     let recipes = view.plan.recipes(&listed.root);
     forget_outdated(view, state, &recipes);
     let learned = seal(view, state, &recipes, &report.sealed);

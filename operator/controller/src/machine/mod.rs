@@ -193,16 +193,21 @@ pub fn step(view: &View, mut state: State) -> State {
         state.finished &= view.plan.release.is_some();
         state.advance.due |= !state.finished;
     }
-    if view.suspend || (!state.finished && budget::exceeded(view, &state).is_some()) {
-        budget::account_for(view, &mut state, |_| true);
-        suspend(&mut state);
-    } else if !state.finished {
+    let spent = |state: &State| !state.finished && budget::exceeded(view, state).is_some();
+    let halts = view.suspend || spent(&state);
+    if !halts && !state.finished {
         jobs::look_at_workers(view, &mut state);
         jobs::look_at_advance(view, &mut state);
         end_waits(view, &mut state);
         sharing::look_at_neighbours(view, &mut state);
+    }
+    // What was just learned may be that nothing is left to spend.
+    if halts || spent(&state) {
+        budget::account_for(view, &mut state, |_| true);
+        suspend(&mut state);
+    } else if !state.finished {
         let look = &mut state.advance;
-        if look.due && !look.running && look.retry_at.is_none() && !state.finished {
+        if look.due && !look.running && look.retry_at.is_none() {
             look.attempt += 1;
             look.running = true;
             look.job = None;
@@ -224,6 +229,8 @@ fn begin_generation(view: &View, state: &mut State) {
     state.advance.running = false;
     state.advance.job = None;
     state.advance.due = true;
+    // The new spec may ask for less.
+    state.advance.stored_bytes = 0;
 }
 
 fn forget_failures(state: &mut State) {

@@ -107,6 +107,34 @@ fn a_spent_budget_stops_everything_until_it_is_raised() {
 }
 
 #[test]
+fn a_full_store_stops_everything_until_the_budget_is_raised_or_less_is_asked_for() {
+    let mut bench = Bench::new();
+    let mut spec = spec();
+    let bytes =
+        |text: &str| Some(realsyn_crds::Budget { gpu_hours: None, bytes: Some(realsyn_crds::Quantity::new(text)) });
+    spec.budget = bytes("2Gi");
+    bench.plan = Plan::of_build(&spec);
+    bench.settle();
+    bench.report(Report { stored: (2 << 30) - 1, ..report(&[], &[ready(SCORE, 4, 1)]) });
+    assert_eq!(creates(&bench.settle()).len(), 1);
+    let job = bench.score_job();
+    bench.ends(&job, 0, "done");
+    bench.settle();
+    bench.report(Report { stored: 2 << 30, ..report(&[], &[ready(SCORE, 4, 2)]) });
+    assert_eq!(creates(&bench.settle()).len(), 0);
+    assert_eq!(bench.condition("Stalled").1, "BudgetExceeded");
+    assert_eq!(bench.condition("Ready").2, "2.0 GiB of 2Gi are stored; raise spec.budget.bytes to go on");
+    spec.stages.sentences.max_words = 40;
+    (bench.plan, bench.generation) = (Plan::of_build(&spec), 2);
+    assert_eq!(creates(&bench.settle()).len(), 1, "another spec is looked at anew");
+    bench.report(Report { stored: 3 << 30, ..report(&[], &[ready(SCORE, 4, 3)]) });
+    assert_eq!(creates(&bench.settle()).len(), 0);
+    spec.budget = bytes("4Gi");
+    (bench.plan, bench.generation) = (Plan::of_build(&spec), 3);
+    assert_eq!(creates(&bench.settle()).len(), 1);
+}
+
+#[test]
 fn pods_that_come_and_go_change_nothing() {
     let mut bench = Bench::new();
     bench.inventory = cluster(&[("gpu-1", "NVIDIA-A100-SXM4-80GB", 80)]);
