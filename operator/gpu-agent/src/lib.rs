@@ -13,7 +13,6 @@ pub mod metrics;
 pub mod mig;
 pub mod node;
 mod observe;
-pub mod product;
 pub mod reader;
 pub mod server;
 pub mod summary;

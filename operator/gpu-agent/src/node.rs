@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use realsyn_crds::{GpuDevice, GpuNodeStatus, MigInstance};
+use realsyn_plan::placement::Product;
 
 use crate::allocation::Allocation;
 use crate::facts::{self, Driver, Facts, FarEnd, Trouble};
 use crate::health::Health;
 use crate::links::peers;
-use crate::product::product;
 use crate::summary::summary;
 
 /// The index of a device that no look has found yet.
@@ -130,7 +130,7 @@ impl Node {
     /// The UUID and product of the device at an index.
     pub fn label(&self, index: u32) -> Option<(String, String)> {
         let device = self.devices.iter().find(|device| device.known.index == index)?;
-        Some((device.known.uuid.clone()?, product(device.known.name.as_deref().unwrap_or_default())))
+        Some((device.known.uuid.clone()?, product(&device.known)))
     }
 
     /// Another load of the driver. What an earlier agent wrote of the same load still holds.
@@ -282,6 +282,7 @@ impl Tracked {
     }
 
     fn status(&self, peers: &BTreeMap<String, Vec<String>>, allocation: &Allocation) -> GpuDevice {
+        let product = product(&self.known);
         let known = self.known.clone();
         let mig = known.mig.unwrap_or(false);
         let instances = known.instances.filter(|_| mig).unwrap_or_default();
@@ -296,7 +297,7 @@ impl Tracked {
         let pci = known.pci.unwrap_or_default();
         let worst = self.health.worst();
         GpuDevice {
-            product: known.name.as_deref().map(product).unwrap_or_default(),
+            product,
             memory: known.memory.unwrap_or(0),
             compute: known.compute.unwrap_or_default(),
             numa: known.numa,
@@ -312,6 +313,12 @@ impl Tracked {
             pci,
         }
     }
+}
+
+/// A device's product as placement reads it, `A100-SXM4-80GB`; what the driver calls it, where that says nothing.
+fn product(known: &facts::Device) -> String {
+    let name = known.name.as_deref().unwrap_or_default();
+    Product::of_device(name, known.memory.unwrap_or(0)).map_or_else(|| name.trim().to_owned(), |p| p.to_string())
 }
 
 /// The status to write, if anything in it has changed since the last one.

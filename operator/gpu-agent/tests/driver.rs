@@ -23,8 +23,8 @@ async fn inventories_are_told_as_one_knows_them() {
     for (scenario, product, gpus, memory, mig, nvlink, compute) in [
         (inventory::dgx_a100_40(), "A100-SXM4-40GB", 8, "40.0Gi", None, Some("8"), "8.0"),
         (inventory::dgx_a100_80(), "A100-SXM4-80GB", 8, "80.0Gi", None, Some("8"), "8.0"),
-        (inventory::hgx_h100(), "H100-80GB-HBM3", 8, "79.6Gi", None, Some("8"), "9.0"),
-        (inventory::l4(), "L4", 4, "22.5Gi", None, None, "8.9"),
+        (inventory::hgx_h100(), "H100-SXM5-80GB", 8, "79.6Gi", None, Some("8"), "9.0"),
+        (inventory::l4(), "L4-24GB", 4, "22.5Gi", None, None, "8.9"),
         (
             inventory::mixed_mig(),
             "A100-PCIE-40GB,A100-SXM4-80GB",
