@@ -9,7 +9,7 @@ KUBERNETES := $(CACHE)/kubernetes
 OUT := $(CACHE)/demo
 REALSYN := target/debug/realsyn
 
-.PHONY: test demo lint build models corpus python tools soak soak-faults e2e kubernetes images charts bench-quality bench-pipeline bench-placement bench-agent test-gpu clean-demo
+.PHONY: test api-server demo lint build models corpus python tools soak soak-faults e2e soak-e2e e2e-oldest kubernetes images charts bench-quality bench-pipeline bench-placement bench-agent test-gpu clean-demo
 
 # Everything is built with one selection of packages, so that features are resolved once and nothing is built twice.
 build: tools
@@ -19,9 +19,15 @@ demo: models corpus build
 	$(REALSYN) build -f manifests/examples/demo/build.yaml -f manifests/examples/demo/release.yaml \
 	    --source $(CORPUS)/pages --models $(MODELS) --out $(OUT)
 
-test: models python build
-	REALSYN_MODELS=$(abspath $(MODELS)) REALSYN_PYTHON=$(abspath $(VENV)/bin/python) cargo test --workspace
-	QUIET=1 e2e/charts/check.sh
+test: models python build api-server
+	REALSYN_MODELS=$(abspath $(MODELS)) REALSYN_PYTHON=$(abspath $(VENV)/bin/python) \
+	    REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) cargo test --workspace
+	REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) QUIET=1 e2e/charts/check.sh
+
+# A real API server for the operator's tests, built once. Where it cannot be built they are skipped, and say so.
+api-server:
+	e2e/cluster/build-binaries.sh $(KUBERNETES) control-plane helm kubeconform \
+	    || echo "SKIPPED every test of the operator on an API server: it could not be built here"
 
 lint:
 	cargo fmt --check
@@ -36,6 +42,18 @@ e2e: models build kubernetes
 	REALSYN_MODELS=$(abspath $(MODELS)) REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) REALSYN_REQUIRE_CLUSTER=1 \
 	    cargo test --workspace --test operator --test gpus --test control_plane --test faults --test fields --test quarantine --test cli --test gpu_node --test node --test images \
 	    -- --nocapture
+
+# The operator's build on that node under fifty injuries instead of thirteen, on a corpus that lasts for them.
+soak-e2e: models build kubernetes
+	REALSYN_MODELS=$(abspath $(MODELS)) REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) REALSYN_REQUIRE_CLUSTER=1 \
+	    REALSYN_INJURIES=50 REALSYN_DOCUMENTS=40 cargo test --workspace --test operator -- --nocapture
+
+# The same without a node, on the oldest supported Kubernetes.
+e2e-oldest: models build kubernetes
+	e2e/cluster/build-binaries.sh $(KUBERNETES) oldest
+	REALSYN_KUBERNETES=$(abspath $(KUBERNETES))/oldest REALSYN_REQUIRE_CLUSTER=1 \
+	    cargo test --workspace --test control_plane --test fields --test quarantine --test cli --test gpu_node -- --nocapture
+	REALSYN_KUBERNETES=$(abspath $(KUBERNETES))/oldest REALSYN_REQUIRE_CLUSTER=1 QUIET=1 e2e/charts/check.sh
 
 # Every write of the controller gone wrong in every way, on a real API server: about an hour.
 soak-faults: build kubernetes

@@ -3,18 +3,20 @@
 #
 # Builds Kubernetes, etcd, containerd and the tools of the end-to-end tests from the pinned Go modules in binaries/, into
 # DEST/<module>-<hash>/, and links each into DEST/bin/. What is there already is not built again. Without names everything
-# is built, in the order in which the tests need it; groups are control-plane, node and tools.
+# but the oldest supported Kubernetes is built, in the order in which the tests need it; groups are control-plane, node,
+# tools and oldest. Programs of that last group are linked, beside those of today that they work with, into
+# DEST/oldest/bin/: DEST/oldest is a folder like DEST.
 set -euo pipefail
 
-[ $# -ge 1 ] || { echo "usage: $0 DEST [control-plane|node|tools|NAME ...]" >&2; exit 2; }
+[ $# -ge 1 ] || { echo "usage: $0 DEST [control-plane|node|tools|oldest|NAME ...]" >&2; exit 2; }
 here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$1" && dest=$(cd "$1" && pwd)
 shift
 
-kubernetes=$(sed -n 's,^\tk8s.io/kubernetes \(v[0-9.]*\).*,\1,p' "$here/binaries/control-plane/go.mod")
+version() { sed -n 's,^\(require\)\?[\t ]*k8s.io/kubernetes \(v[0-9.]*\).*,\2,p' "$here/binaries/$1/go.mod"; }
 helm=$(sed -n 's,^\thelm.sh/helm/v4 \(v[0-9.]*\).*,\1,p' "$here/binaries/tools/go.mod")
 # Without these stamps the API server calls itself v0.0.0, and charts that ask for a Kubernetes version refuse it.
-stamps="-s -w -X k8s.io/component-base/version.gitVersion=$kubernetes -X helm.sh/helm/v4/internal/version.version=$helm"
+stamps() { echo "-s -w -X k8s.io/component-base/version.gitVersion=$(version "$1") -X helm.sh/helm/v4/internal/version.version=$helm"; }
 
 # group, module folder, name, package; the API server comes first because most tests need nothing else.
 all="
@@ -31,12 +33,16 @@ node          node          ctr                      github.com/containerd/conta
 tools         tools         helm                     helm.sh/helm/v4/cmd/helm
 tools         tools         kwok                     sigs.k8s.io/kwok/cmd/kwok
 tools         tools         kubeconform              github.com/yannh/kubeconform/cmd/kubeconform
+oldest        oldest        kube-apiserver           k8s.io/kubernetes/cmd/kube-apiserver
+oldest        oldest        kube-controller-manager  k8s.io/kubernetes/cmd/kube-controller-manager
 "
 
 wanted() { # GROUP NAME
-  [ ${#names[@]} -eq 0 ] && return 0
+  [ ${#names[@]} -eq 0 ] && [ "$1" != oldest ] && return 0
   local each
-  for each in "${names[@]}"; do [ "$each" = "$1" ] || [ "$each" = "$2" ] && return 0; done
+  for each in "${names[@]}"; do
+    [ "$each" = "$1" ] || { [ "$each" = "$2" ] && [ "$1" != oldest ]; } && return 0
+  done
   return 1
 }
 
@@ -66,11 +72,17 @@ while read -r group module name package; do
     # Built under another name and renamed, so that an interrupted build leaves nothing that looks finished.
     (cd "$here/binaries/$module" &&
       CGO_ENABLED=0 GOFLAGS="-buildvcs=false -mod=readonly ${GOFLAGS:-}" \
-        go build -trimpath -ldflags "$stamps" -o "$dest/$folder/.$name" "$package" </dev/null)
+        go build -trimpath -ldflags "$(stamps "$module")" -o "$dest/$folder/.$name" "$package" </dev/null)
     mv "$dest/$folder/.$name" "$dest/$folder/$name"
     echo "built $name in $((SECONDS - began)) s"
   fi
-  ln -sfn "../$folder/$name" "$dest/bin/$name"
+  if [ "$group" = oldest ]; then
+    mkdir -p "$dest/oldest/bin"
+    ln -sfn "../../$folder/$name" "$dest/oldest/bin/$name"
+    for other in etcd kubectl helm kubeconform; do ln -sfn "../../bin/$other" "$dest/oldest/bin/$other"; done
+  else
+    ln -sfn "../$folder/$name" "$dest/bin/$name"
+  fi
 done <<<"$all"
 
 # kwok does nothing without its stages, and they are files of its own module.

@@ -1,8 +1,11 @@
 //! The operator on a real Kubernetes node: real API server, scheduler, kubelet and containerd, a real S3 server, the very
-//! image of the Dockerfile, and the very files that a local run takes. What comes out has the local run's digest.
+//! image of the Dockerfile, and the very files that a local run takes. Whatever is done to the cluster while the build runs,
+//! what comes out has the local run's digest, and nothing that was sealed has run again.
 //!
 //! Needs root, the binaries of `e2e/cluster`, the models and the OpenStax sample; skipped loudly where one is missing.
 
+mod chaos;
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::net::Ipv4Addr;
@@ -10,6 +13,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use chaos::{Patient, Recorder, names_below};
 use realsyn_cluster::{HOST_ADDRESS, Node, Options, until};
 use realsyn_e2e::{S3Server, binary, sample, write_corpus};
 use support::{NAMESPACE, WORKER, give_scratch_space, import_images, inputs, open_folder, tenant, volume, workspace};
@@ -104,7 +108,8 @@ fn a_build_on_a_real_node_ends_with_the_digest_of_the_local_run() {
     let Some((models, openstax)) = inputs(NAME) else { return };
     let pictures = openstax.join("images").canonicalize().unwrap();
     let folder = open_folder();
-    write_corpus(&folder.path().join("corpus"), &sample(&openstax, 6, 160).unwrap(), 3).unwrap();
+    let documents = std::env::var("REALSYN_DOCUMENTS").map_or(6, |n| n.parse().unwrap());
+    write_corpus(&folder.path().join("corpus"), &sample(&openstax, documents, 160).unwrap(), 3).unwrap();
 
     let node = Node::start(&Options::default()).unwrap();
     let mut s3 = S3Server::start_on(&folder.path().join("s3"), HOST_ADDRESS.parse::<Ipv4Addr>().unwrap()).unwrap();
@@ -135,21 +140,15 @@ fn a_build_on_a_real_node_ends_with_the_digest_of_the_local_run() {
     .unwrap();
     kubectl(&["apply", "--server-side", "-f", file.to_str().unwrap()]).unwrap();
 
-    // While it runs: the controller dies, the store dies, and somebody deletes a Job.
-    let stage = |of: &str| kubectl(&["get", "rsb", "part", "-o", &format!("jsonpath={of}")]);
-    let progressed = |sealed: usize| {
-        until(Duration::from_secs(600), "stages to be sealed", || {
-            let states = stage("{.status.stages[*].state}")?;
-            Ok(states.split(' ').filter(|s| *s == "Sealed").count() >= sealed)
-        })
-        .unwrap();
-    };
-    progressed(3);
-    drop(controller);
-    s3.restart().unwrap();
-    let _controller = Controller::start(node.kubeconfig());
-    progressed(6);
-    _ = kubectl(&["delete", "jobs", "--all", "--wait=false"]);
+    let recorder = Recorder::start(&node);
+    let changed = folder.path().join("changed.yaml");
+    let other = "  stages:\n    sentenceScore: {perplexity: {min: 30, max: 150}}\n";
+    std::fs::write(&changed, text.replace("  stages:\n", other)).unwrap();
+    let objects = folder.path().join("s3").join(S3Server::BUCKET);
+    let files = [file.as_path(), changed.as_path()];
+    let mut patient =
+        Patient { node: &node, s3: &mut s3, controller: Some(controller), files, objects: objects.clone() };
+    patient.suffer();
 
     let waited = kubectl(&["wait", "--for=condition=Ready", "--timeout", PATIENCE, "rsr/part-v1"]);
     let state = kubectl(&["get", "rsb,rsr,jobs,pods", "-o", "wide"]).unwrap();
@@ -158,6 +157,12 @@ fn a_build_on_a_real_node_ends_with_the_digest_of_the_local_run() {
     eprintln!("{state}");
     let digest = kubectl(&["get", "rsr", "part-v1", "-o", "jsonpath={.status.digest}"]).unwrap();
     assert_eq!(digest, expected);
+    let object = |name: &str| serde_json::from_str(&kubectl(&["get", name, "-o", "json"]).unwrap()).unwrap();
+    let again = recorder.after_sealed(&[object("rsb/part"), object("rsr/part-v1")]).unwrap();
+    assert!(again.is_empty(), "sealed, and made again: {again:?}");
+    // A commit that does not count any more is voided: nothing was committed twice, or lost and made anew.
+    let void: Vec<String> = names_below(&objects).into_iter().filter(|name| name.contains(".void")).collect();
+    assert!(void.is_empty(), "{void:?}");
 
     // What a person asks beside the store, in pods with his own rights.
     let plugin = |args: &[&str]| {

@@ -1,0 +1,312 @@
+//! Injuries to a cluster while a build runs, in a seeded order; each hits something that is at work, and the build must get
+//! further before the next.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use realsyn_cluster::{NODE_NAME, Node, Process, until};
+use realsyn_e2e::S3Server;
+use serde_json::Value;
+
+use super::Controller;
+use super::support::NAMESPACE;
+
+/// How long a build may take to get a commit further, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// A process that works on a shard, as `pgrep -f` finds it; a shell with this in its own command line is none.
+const WORKER: &str = "[r]ealsyn stage ";
+
+/// What happens to a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Injury {
+    WorkersKilled,
+    ShimsKilled,
+    Killed(Process),
+    ControllerKilled,
+    StoreKilled,
+    JobDeleted,
+    NodeDrained,
+    SuspendedAndResumed,
+    ChangedTwiceInASecond,
+    CommitsLate,
+}
+
+const ALL: &[Injury] = &[
+    Injury::WorkersKilled,
+    Injury::ShimsKilled,
+    Injury::Killed(Process::ApiServer),
+    Injury::Killed(Process::Etcd),
+    Injury::Killed(Process::Kubelet),
+    Injury::Killed(Process::Containerd),
+    Injury::ControllerKilled,
+    Injury::StoreKilled,
+    Injury::JobDeleted,
+    Injury::NodeDrained,
+    Injury::SuspendedAndResumed,
+    Injury::ChangedTwiceInASecond,
+    Injury::CommitsLate,
+];
+
+/// So many injuries: all of them in a random order, and again.
+fn schedule(seed: u64, count: usize) -> Vec<Injury> {
+    // SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
+    let draw = |n: u64| {
+        let mut z = seed.wrapping_add(n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    };
+    let rounds = (0..).flat_map(|round: u64| {
+        let mut order: Vec<(u64, Injury)> = (0..).map(|n| draw(round << 32 | n)).zip(ALL.iter().copied()).collect();
+        order.sort_unstable();
+        order.into_iter().map(|(_, injury)| injury)
+    });
+    rounds.take(count).collect()
+}
+
+/// The build `part` and its release `part-v1`, and everything that they need.
+pub struct Patient<'a> {
+    pub node: &'a Node,
+    pub s3: &'a mut S3Server,
+    pub controller: Option<Controller>,
+    /// The build's file, and the same with another setting of one stage.
+    pub files: [&'a Path; 2],
+    /// Where the store keeps its objects.
+    pub objects: PathBuf,
+}
+
+impl Patient<'_> {
+    /// Injures until the schedule ends or the release is published. `REALSYN_SEED` and `REALSYN_INJURIES` choose another.
+    pub fn suffer(&mut self) {
+        let number = |name: &str, usual: u64| std::env::var(name).map_or(usual, |n| n.parse().unwrap());
+        let (seed, count) = (number("REALSYN_SEED", 1), number("REALSYN_INJURIES", ALL.len() as u64));
+        eprintln!("seed {seed}, {count} injuries");
+        let began = Instant::now();
+        for (n, injury) in schedule(seed, count as usize).into_iter().enumerate() {
+            if !self.at_work() {
+                eprintln!("published before injury {n}, {injury:?}");
+                return;
+            }
+            let before = self.commits();
+            let hit = self.injure(injury).unwrap_or_else(|error| panic!("{injury:?}: {error:#}"));
+            eprintln!("{:5.0} s: {injury:?}: {hit}", began.elapsed().as_secs_f64());
+            let further = || Ok(self.commits() > before || self.is_published());
+            let waited = until(PATIENCE, "the next commit", further);
+            waited.unwrap_or_else(|error| panic!("after {injury:?}: {error:#}\n{}", self.state()));
+        }
+    }
+
+    fn injure(&mut self, injury: Injury) -> Result<String> {
+        match injury {
+            Injury::WorkersKilled => {
+                self.node.exec(&["pkill", "-KILL", "-e", "-f", WORKER]).map(|said| one_line(&said))
+            }
+            Injury::ShimsKilled => {
+                self.node.exec(&["pkill", "-KILL", "-e", "-f", "containerd-shim-runc-v2"]).map(|said| one_line(&said))
+            }
+            Injury::Killed(process) => self.node.restart(process).map(|()| "started again".to_owned()),
+            Injury::ControllerKilled => {
+                // Gone before its successor is there.
+                drop(self.controller.take());
+                self.controller = Some(Controller::start(self.node.kubeconfig()));
+                Ok("started again".to_owned())
+            }
+            Injury::StoreKilled => self.s3.restart().map(|()| "started again".to_owned()),
+            Injury::JobDeleted => {
+                self.kubectl(&["delete", "jobs", "-l", "realsyn.dev/step", "--wait=false"]).map(|said| one_line(&said))
+            }
+            Injury::NodeDrained => {
+                let drain =
+                    ["drain", NODE_NAME, "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=120s"];
+                let said = self.node.kubectl(&drain)?;
+                self.node.kubectl(&["uncordon", NODE_NAME])?;
+                Ok(one_line(&said))
+            }
+            Injury::SuspendedAndResumed => {
+                self.suspend(true)?;
+                until(PATIENCE, "all pods to be gone", || {
+                    Ok(self.kubectl(&["get", "pods", "-o", "name"])?.trim().is_empty())
+                })?;
+                self.suspend(false)?;
+                Ok("no pod was left in between".to_owned())
+            }
+            Injury::ChangedTwiceInASecond => {
+                let [file, changed] = self.files.map(|file| file.to_str().expect("UTF-8").to_owned());
+                let began = Instant::now();
+                self.kubectl(&["apply", "--server-side", "-f", &changed])?;
+                self.kubectl(&["apply", "--server-side", "-f", &file])?;
+                Ok(format!("there and back within {:.1} s", began.elapsed().as_secs_f64()))
+            }
+            Injury::CommitsLate => self.commit_late(),
+        }
+    }
+
+    /// A worker stops in the middle of its task, its pod is taken for dead, another does the work; then it goes on.
+    fn commit_late(&self) -> Result<String> {
+        // The shim that would kill it must not be told to, or its late commit would never come.
+        let freeze = format!(
+            "set -e; pid=$(pgrep -o -f '{WORKER}'); kill -STOP $pid; shim=$(ps -o ppid= -p $pid | tr -d ' '); kill -STOP $shim; \
+             echo $pid $shim $(tr '\\0' '\\n' </proc/$pid/environ | sed -n 's/^HOSTNAME=//p')"
+        );
+        let said = self.node.exec(&["bash", "-c", &freeze])?;
+        let [pid, shim, host] = said.split_whitespace().collect::<Vec<_>>()[..] else {
+            anyhow::bail!("froze {said:?}")
+        };
+        let thaw = |pid: &str| self.node.exec(&["kill", "-CONT", pid]);
+        let done = self.replaced(host);
+        thaw(pid)?;
+        let gone = until(PATIENCE, "the late worker to end", || {
+            let state = self.node.exec(&["bash", "-c", &format!("ps -o stat= -p {pid} || true")])?;
+            // Its shim, which would reap it, is still frozen.
+            Ok(state.trim().is_empty() || state.trim().starts_with('Z'))
+        });
+        thaw(shim)?;
+        done?;
+        gone?;
+        Ok(format!("{host} went on after another had done its task"))
+    }
+
+    /// Treats the pod with this host name as the cluster treats those of a dead node, and waits until another has done its
+    /// task. Its Job replaces it only once it is said to have failed, which on a dead node the pod garbage collector does.
+    fn replaced(&self, host: &str) -> Result<()> {
+        let (job, index) = host.rsplit_once('-').context("the host name of an indexed pod")?;
+        let of_task = format!("batch.kubernetes.io/job-name={job},batch.kubernetes.io/job-completion-index={index}");
+        let of_task = |fields: &str| self.kubectl(&["get", "pods", "-l", &of_task, "-o", fields]);
+        let pods = of_task("jsonpath={.items[*].metadata.name}")?;
+        let failed = r#"{"status":{"phase":"Failed","conditions":[{"type":"DisruptionTarget","status":"True","reason":"DeletionByPodGC"}]}}"#;
+        for pod in pods.split_whitespace() {
+            self.kubectl(&["patch", "pod", pod, "--subresource=status", "--type=strategic", "-p", failed])?;
+            self.kubectl(&["delete", "pod", pod, "--force", "--grace-period=0", "--wait=false"])?;
+        }
+        until(PATIENCE, "another pod to do the task", || {
+            let left = self.kubectl(&["get", "job", job, "--ignore-not-found", "-o", "name"])?;
+            Ok(left.trim().is_empty() || of_task("jsonpath={.items[*].status.phase}")?.contains("Succeeded"))
+        })
+    }
+
+    fn suspend(&self, whether: bool) -> Result<()> {
+        let patch = format!(r#"{{"spec":{{"suspend":{whether}}}}}"#);
+        self.kubectl(&["patch", "rsb", "part", "--type=merge", "-p", &patch]).map(drop)
+    }
+
+    /// Waits until a worker is at work; false if there is nothing left to do.
+    fn at_work(&self) -> bool {
+        let works = || self.node.exec(&["pgrep", "-f", WORKER]).is_ok();
+        let waited = until(PATIENCE, "a worker", || Ok(works() || self.is_published()));
+        waited.unwrap_or_else(|error| panic!("{error:#}\n{}", self.state()));
+        !self.is_published()
+    }
+
+    fn is_published(&self) -> bool {
+        self.kubectl(&["get", "rsr", "part-v1", "-o", "jsonpath={.status.digest}"])
+            .is_ok_and(|digest| !digest.is_empty())
+    }
+
+    fn commits(&self) -> usize {
+        names_below(&self.objects).iter().filter(|name| name.contains(".commit.json")).count()
+    }
+
+    fn state(&self) -> String {
+        self.kubectl(&["get", "rsb,rsr,jobs,pods", "-o", "wide"]).unwrap_or_default()
+    }
+
+    fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        self.node.kubectl(&[&["-n", NAMESPACE], arguments].concat())
+    }
+}
+
+/// The files below a folder.
+pub fn names_below(folder: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let below = entries.flatten().flat_map(|entry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => names_below(&entry.path()),
+        _ => vec![entry.path().display().to_string()],
+    });
+    below.collect()
+}
+
+fn one_line(text: &str) -> String {
+    text.lines().collect::<Vec<_>>().join("; ")
+}
+
+/// Every Job that was ever made: when, for which stage, and its name.
+pub struct Recorder {
+    lines: Arc<Mutex<BTreeMap<String, (String, String)>>>,
+    watch: Arc<Mutex<Option<Child>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Recorder {
+    /// Watches until it is dropped, however often the API server dies.
+    pub fn start(node: &Node) -> Self {
+        let lines: Arc<Mutex<BTreeMap<String, (String, String)>>> = Arc::default();
+        let watch: Arc<Mutex<Option<Child>>> = Arc::new(Mutex::new(None));
+        const FIELDS: &str =
+            r#"jsonpath={.metadata.name} {.metadata.creationTimestamp} {.metadata.labels.realsyn\.dev/stage}{"\n"}"#;
+        let spawn = |node: &Node| {
+            let mut command = node.control_plane().kubectl_command();
+            command
+                .args(["-n", NAMESPACE, "get", "jobs", "-w", "-o", FIELDS])
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null());
+            command
+        };
+        let mut command = spawn(node);
+        *watch.lock().unwrap() = Some(command.spawn().unwrap());
+        let (told, child) = (lines.clone(), watch.clone());
+        let thread = std::thread::spawn(move || {
+            loop {
+                let Some(output) = child.lock().unwrap().as_mut().and_then(|child| child.stdout.take()) else { return };
+                for line in std::io::BufRead::lines(std::io::BufReader::new(output)).map_while(std::result::Result::ok)
+                {
+                    let mut words = line.split(' ').map(str::to_owned);
+                    if let (Some(name), Some(at), Some(stage)) = (words.next(), words.next(), words.next()) {
+                        told.lock().unwrap().insert(name, (at, stage));
+                    }
+                }
+                let mut child = child.lock().unwrap();
+                let Some(mut ended) = child.take() else { return };
+                _ = ended.wait();
+                *child = command.spawn().ok();
+                drop(child);
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        Self { lines, watch, thread: Some(thread) }
+    }
+
+    /// The Jobs that were made for a stage after it was sealed, by the last word of these statuses.
+    pub fn after_sealed(&self, objects: &[Value]) -> Result<Vec<String>> {
+        let mut sealed: BTreeMap<&str, &str> = BTreeMap::new();
+        for stage in objects.iter().flat_map(|o| o["status"]["stages"].as_array().into_iter().flatten()) {
+            sealed.insert(
+                stage["name"].as_str().context("a name")?,
+                stage["sealedAt"].as_str().context("a sealed stage")?,
+            );
+        }
+        let lines = self.lines.lock().unwrap();
+        anyhow::ensure!(lines.len() > 20, "only {} Jobs were seen", lines.len());
+        // RFC 3339 in one zone and to the second: the order of texts is that of times.
+        let late = lines
+            .iter()
+            .filter(|(_, (at, stage))| sealed.get(stage.as_str()).is_some_and(|sealed| at.as_str() > *sealed));
+        Ok(late.map(|(name, (at, _))| format!("{name} at {at}")).collect())
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.watch.lock().unwrap().take() {
+            _ = child.kill();
+            _ = child.wait();
+        }
+        if let Some(thread) = self.thread.take() {
+            _ = thread.join();
+        }
+    }
+}
