@@ -120,6 +120,33 @@ the worker's image	replace	/image	"example.org/miner:1"
 the worker's image	replace	/image	"realsyn.dev/cpu-not:1"
 the worker's image	add	/command	["/bin/sh"]
 CASES
+# The language model's server: this one, and no other beside or in place of it.
+serving() { # STAGE PATCH-OF-THE-SERVER
+  kubectl patch --local -f "$data/job.yaml" --type merge -o json -p "{\"spec\":{\"template\":{\"metadata\":{\"labels\":{\"realsyn.dev/stage\":\"$1\"}},
+    \"spec\":{\"initContainers\":[$server]}}}}" >"$work/served.json"
+  kubectl patch --local -f "$work/served.json" --type json -p "[$2]" -o json >"$work/job.json" && dry -n team --as "$account" -f "$work/job.json"
+}
+server='{"name":"server","image":"vllm/vllm-openai:1","restartPolicy":"Always","command":["vllm","serve"],"args":["/claims/data/m"],
+  "volumeMounts":[{"name":"claim-0","mountPath":"/claims/data","readOnly":true}],
+  "securityContext":{"runAsUser":65533,"allowPrivilegeEscalation":false,"readOnlyRootFilesystem":true,"capabilities":{"drop":["ALL"]}}}'
+yes "a server beside generate" serving generate ''
+no "a server beside another stage" "one server may run" serving caption ''
+at=/spec/template/spec/initContainers/0
+while IFS=$'\t' read -r words op path value; do
+  no "a server with $path $value" "$words" serving generate "{\"op\":\"$op\",\"path\":\"$at$path\"${value:+,\"value\":$value}}"
+done <<'CASES'
+one server may run	replace	/image	"example.org/miner:1"
+one server may run	replace	/image	"realsyn.dev/cpu:1"
+one server may run	replace	/command	["/bin/sh"]
+one server may run	remove	/command	
+one server may run	remove	/restartPolicy	
+one server may run	replace	/name	"other"
+one server may run	add	/envFrom	[{"secretRef":{"name":"keys"}}]
+one server may run	remove	/volumeMounts/0/readOnly	
+read-only root and no privileges	replace	/securityContext/runAsUser	0
+CASES
+server="$server,${server/\"server\"/\"second\"}"
+no "two servers" "one server may run" serving generate ''
 no "an init container is judged, too" "read-only root" job \
   "$(pod '{"initContainers":[{"name":"i","image":"realsyn.dev/cpu:1","securityContext":{"privileged":true}}]}')"
 for object in job configmap; do

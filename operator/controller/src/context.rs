@@ -35,6 +35,8 @@ pub struct Options {
     pub taint_nodes: bool,
     /// Where workers send their spans.
     pub worker_otlp_endpoint: Option<String>,
+    /// The language model's server beside workers that have one.
+    pub server: realsyn_objects::server::Settings,
 }
 
 /// What every reconcile shares.

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 use realsyn_controller::context::Options;
 use realsyn_controller::run::{Process, run};
+use realsyn_objects::server;
 use realsyn_telemetry::Format;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -55,6 +56,12 @@ struct Flags {
     /// `OTEL_EXPORTER_OTLP_ENDPOINT`.
     #[arg(long, value_name = "URL")]
     worker_otlp_endpoint: Option<String>,
+    /// The image of the language model's server beside workers of `generate` on GPUs: vLLM's.
+    #[arg(long, env = "REALSYN_SERVER_IMAGE", default_value = "vllm/vllm-openai:v0.11.0")]
+    server_image: String,
+    /// How long that server may leave a worker without an answer, its start included; by default the model's size says.
+    #[arg(long, value_name = "SECONDS")]
+    server_patience: Option<u64>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -97,6 +104,7 @@ async fn main() -> Result<()> {
         gpus: flags.gpus,
         taint_nodes: !flags.no_taints,
         worker_otlp_endpoint: flags.worker_otlp_endpoint.filter(|endpoint| !endpoint.is_empty()),
+        server: server::Settings { image: flags.server_image, patience: flags.server_patience },
     };
 
     let (tell, stop) = tokio::sync::watch::channel(false);

@@ -100,7 +100,9 @@ pub fn strip_pod(pod: &mut Pod) {
     let node_name = pod.spec.take().and_then(|spec| spec.node_name);
     pod.spec = Some(PodSpec { node_name, ..PodSpec::default() });
     if let Some(status) = &mut pod.status {
-        status.init_container_statuses = None;
+        if let Some(all) = &mut status.init_container_statuses {
+            all.retain(|container| container.name == realsyn_objects::server::CONTAINER);
+        }
         status.pod_ips = None;
     }
 }

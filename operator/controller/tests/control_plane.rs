@@ -57,6 +57,10 @@ impl Site {
             gpus: false,
             taint_nodes: false,
             worker_otlp_endpoint: None,
+            server: realsyn_objects::server::Settings {
+                image: "registry.example.org/vllm:1".to_owned(),
+                patience: None,
+            },
         };
         let (stop, told) = watch::channel(false);
         let process = Process { listener, lease: Some((namespace.to_owned(), "test".to_owned())) };

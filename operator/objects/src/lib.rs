@@ -6,6 +6,7 @@
 //! - [`plan`]: what a spec asks for
 //! - [`manifest`]: the ConfigMap that pods read
 //! - [`pod`]: what a pod of the worker image is made of
+//! - [`server`]: the language model's server beside a worker
 //! - [`text`]: names and strangers' words, made fit for labels and statuses
 
 #![forbid(unsafe_code)]
@@ -16,4 +17,5 @@ pub mod names;
 pub mod nodes;
 pub mod plan;
 pub mod pod;
+pub mod server;
 pub mod text;

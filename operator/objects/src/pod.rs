@@ -3,8 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use realsyn_crds::{Stage, execution};
+use realsyn_crds::{Stage, execution, models_read};
+use realsyn_plan::mounts::{Mount, Volume, mount};
 use realsyn_plan::placement::{GPU_TAINT, Placement, QUARANTINE_TAINT};
+
 use serde_json::{Value, json};
 
 use crate::plan::Plan;
@@ -13,6 +15,10 @@ use crate::plan::Plan;
 const MANIFESTS: &str = "/etc/realsyn";
 /// The user that pods run as: nobody in particular.
 const USER: i64 = 65532;
+/// What a worker asks for of whatever its stage says nothing.
+pub(crate) const WORKER: [(&str, &str); 3] = [("cpu", "1"), ("memory", "2Gi"), ("ephemeral-storage", "2Gi")];
+/// What a pod asks for that only looks at the store.
+const LOOK: [(&str, &str); 3] = [("cpu", "250m"), ("memory", "1Gi"), ("ephemeral-storage", "2Gi")];
 /// Seconds that a worker has after SIGTERM.
 const GRACE: i64 = 60;
 
@@ -62,13 +68,18 @@ pub fn spec(pod: &Pod) -> Value {
             json!({ "name": "tmp", "mountPath": "/tmp" }),
         ],
     );
-    for (i, (claim, writable)) in claims(plan).into_iter().enumerate() {
+    for (i, (claim, (root, writable))) in claims(plan).into_iter().enumerate() {
         let (name, read_only) = (format!("claim-{i}"), !writable);
         volumes.push(json!({
             "name": name,
             "persistentVolumeClaim": { "claimName": claim, "readOnly": read_only },
         }));
-        mounts.push(json!({ "name": name, "mountPath": format!("/claims/{claim}"), "readOnly": read_only }));
+        mounts.push(json!({ "name": name, "mountPath": root, "readOnly": read_only }));
+    }
+    for (i, (reference, root)) in stage.map(|stage| images(plan, stage)).unwrap_or_default().into_iter().enumerate() {
+        let name = format!("image-{i}");
+        volumes.push(json!({ "name": name, "image": { "reference": reference, "pullPolicy": "IfNotPresent" } }));
+        mounts.push(json!({ "name": name, "mountPath": root, "readOnly": true }));
     }
     let credentials = plan.build.storage.credentials.clone().unwrap_or_default();
     let mut env_from = Vec::new();
@@ -100,7 +111,10 @@ pub fn spec(pod: &Pod) -> Value {
             "env": env(trace),
             "envFrom": env_from,
             "volumeMounts": mounts,
-            "resources": resources(plan, stage, gpus),
+            "resources": match stage {
+                None => resources(&LOOK, None, gpus),
+                Some(stage) => resources(&WORKER, Some((plan, stage)), gpus),
+            },
             "terminationMessagePath": "/dev/termination-log",
             "terminationMessagePolicy": "File",
             "securityContext": {
@@ -134,39 +148,58 @@ fn env(trace: Option<&Trace>) -> Vec<Value> {
     parent.into_iter().chain(endpoint).map(|(name, value)| json!({ "name": name, "value": value })).collect()
 }
 
-/// The claims that a spec names, and whether they are written to.
-fn claims(plan: &Plan) -> BTreeMap<String, bool> {
+/// The claims that a spec names, where each is mounted, and whether it is written to.
+fn claims(plan: &Plan) -> BTreeMap<String, (String, bool)> {
     // Only what the API calls a URI: that is what the admission policy asks the requester's rights for.
-    fn collect(value: &Value, claims: &mut BTreeSet<String>) {
+    fn collect(value: &Value, claims: &mut BTreeMap<String, String>) {
         match value {
             Value::Array(entries) => entries.iter().for_each(|e| collect(e, claims)),
             Value::Object(fields) => {
-                let uri = fields.get("uri").and_then(Value::as_str).and_then(claim_of);
-                claims.extend(uri.map(str::to_owned));
+                claims.extend(fields.get("uri").and_then(Value::as_str).and_then(claim_of));
                 fields.values().for_each(|f| collect(f, claims));
             }
             _ => {}
         }
     }
-    let mut named = BTreeSet::new();
+    let mut named = BTreeMap::new();
     collect(&json!([plan.build, plan.release]), &mut named);
     let written = [Some(plan.build.storage.uri.as_str()), plan.destination().and_then(|d| d.uri.as_deref())];
-    let written: BTreeSet<&str> = written.into_iter().flatten().filter_map(claim_of).collect();
-    named.iter().map(|claim| (claim.clone(), written.contains(claim.as_str()))).collect()
+    let written: BTreeSet<String> = written.into_iter().flatten().filter_map(claim_of).map(|(name, _)| name).collect();
+    let with_access = |(claim, root): (String, String)| {
+        let writable = written.contains(&claim);
+        (claim, (root, writable))
+    };
+    named.into_iter().map(with_access).collect()
 }
 
-fn claim_of(uri: &str) -> Option<&str> {
-    uri.strip_prefix("pvc://")?.split('/').next().filter(|claim| !claim.is_empty())
+fn claim_of(uri: &str) -> Option<(String, String)> {
+    match mount(uri)? {
+        Mount { volume: Volume::Claim(name), root, .. } => Some((name, root)),
+        _ => None,
+    }
 }
 
-/// What a pod asks for: what the stage says, over modest defaults. Memory is the limit, too, since a worker measures its
-/// queues by it; the processor has none.
-fn resources(plan: &Plan, stage: Option<Stage>, gpus: Option<&Placement>) -> Value {
-    let (cpu, memory) = if stage.is_none() { ("250m", "1Gi") } else { ("1", "2Gi") };
-    let mut requests = BTreeMap::from(
-        [("cpu", cpu), ("memory", memory), ("ephemeral-storage", "2Gi")].map(|(k, v)| (k.to_owned(), v.to_owned())),
-    );
-    if let Some(stage) = stage {
+/// The images that a stage's models lie in, and where each is mounted. No other stage's: a node pulls all of an image.
+fn images(plan: &Plan, stage: Stage) -> BTreeMap<String, String> {
+    let read = plan.build.models.named().filter(|(role, _)| models_read(stage).contains(role));
+    let mounts = read.filter_map(|(_, model)| mount(model.uri.as_deref()?));
+    let image = |found: Mount| match found.volume {
+        Volume::Image(reference) => Some((reference, found.root)),
+        Volume::Claim(_) => None,
+    };
+    mounts.filter_map(image).collect()
+}
+
+/// What a container asks for: what its stage says, over modest defaults. Memory is the limit, too, since a worker measures
+/// its queues by it; the processor has none.
+pub(crate) fn resources<T: ToString>(
+    defaults: &[(&str, T)],
+    stage: Option<(&Plan, Stage)>,
+    gpus: Option<&Placement>,
+) -> Value {
+    let mut requests: BTreeMap<String, String> =
+        defaults.iter().map(|(name, amount)| ((*name).to_owned(), amount.to_string())).collect();
+    if let Some((plan, stage)) = stage {
         let asked = &execution(&plan.build, stage).resources;
         requests.extend(asked.iter().map(|(name, q)| (name.clone(), q.as_str().to_owned())));
     }

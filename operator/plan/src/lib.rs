@@ -12,6 +12,7 @@
 //! - [`cost`]: bytes to move and work to do
 //! - [`placement`]: which GPUs a stage's pods can have, and why not others
 //! - [`memory`]: how much memory of a GPU a model needs, and which batch fits
+//! - [`mounts`]: where a pod finds what lies on a volume
 //! - [`report`]: what a look at the store tells the controller
 //! - [`trace`]: the trace to which everything about a generation belongs
 //! - [`text`]: strangers' words, made fit for a status
@@ -25,6 +26,7 @@ pub mod ids;
 pub mod judge;
 pub mod layout;
 pub mod memory;
+pub mod mounts;
 pub mod placement;
 pub mod recipe;
 pub mod records;
@@ -32,6 +34,9 @@ pub mod report;
 pub mod text;
 pub mod trace;
 pub mod why;
+
+/// The name by which a language model's server beside a worker knows its model.
+pub const SERVED_MODEL: &str = "llm";
 
 pub use digest::Digest;
 pub use graph::{Step, StepId};

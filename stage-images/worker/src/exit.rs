@@ -17,6 +17,8 @@ use crate::stage_command::{Ended, InputGone};
 pub const SETTINGS: u8 = 64;
 /// An input is gone: `advance` first, then again.
 pub const INPUT_GONE: u8 = 65;
+/// The language model's server does not answer.
+pub const SERVER: u8 = 67;
 /// Ended by SIGTERM with work left.
 pub const TERMINATED: u8 = 143;
 
@@ -37,6 +39,9 @@ fn number(error: &anyhow::Error) -> u8 {
         }
         if cause.is::<InputGone>() {
             return INPUT_GONE;
+        }
+        if matches!(cause.downcast_ref(), Some(StageError::Server(_))) {
+            return SERVER;
         }
         let settings = cause.is::<SettingsError>()
             || cause.is::<ModelError>()
@@ -91,6 +96,8 @@ mod tests {
         assert_eq!(number(&anyhow::Error::new(settings).context("outer")), SETTINGS);
         let settings: Result<(), _> = Err(StageError::Settings("a list".into()));
         assert_eq!(number(&settings.context("retrieve/route").unwrap_err()), SETTINGS);
+        let server: Result<(), _> = Err(StageError::Server("it is away".into()));
+        assert_eq!(number(&server.context("generate/generate").unwrap_err()), SERVER);
         assert_eq!(number(&Ended.into()), TERMINATED);
         assert_eq!(number(&anyhow::anyhow!("the network is down")), 1);
     }

@@ -3,12 +3,14 @@
 //! - `session`: from files and flags to a [`run::Run`]
 //! - `run`: reading, computing and committing shards
 //! - `stages`: what each step does
+//! - `chat`: a language model behind a server
 //! - `build`, `plan_command`, `explain`, `affected`, `shard_command`, `failed_task`, `gc`, `withdraw`, `report`: what a person asks for
 
 #![forbid(unsafe_code)]
 
 pub mod affected;
 pub mod build;
+pub mod chat;
 pub mod exit;
 pub mod explain;
 pub mod failed_task;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use realsyn_crds::{
@@ -13,9 +14,13 @@ use realsyn_dataset::protocol::{Ledger, Reference, owner_uid};
 use realsyn_dataset::store::{Credentials, Store, StoreOptions, check_conditional, open};
 use realsyn_plan::Digest;
 use realsyn_plan::layout::{Inventory, Seals};
+use realsyn_plan::mounts::mount;
 use realsyn_plan::recipe::{Recipes, inventory_digest};
 
-use crate::run::{CLAIMS, Lists, Mirrors, ModelRef, Models, ReleaseRun, Run, Source, resolve};
+use crate::run::{Lists, Mirrors, ModelRef, Models, ReleaseRun, Run, Server, Source, resolve};
+
+/// For how long a language model's server may leave a question unanswered, if nothing is said.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// Where things are, in place of what the files say.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -41,6 +46,12 @@ pub struct Locations {
     /// Region of the bucket
     #[arg(long, value_name = "NAME")]
     pub region: Option<String>,
+    /// The server of the language model, where `spec.stages.generate.engine` is `cuda`: `http://127.0.0.1:8000/v1`
+    #[arg(long, value_name = "URL")]
+    pub server: Option<String>,
+    /// For how long a language model's server may leave a question unanswered [default: 300]
+    #[arg(long, value_name = "SECONDS")]
+    pub patience: Option<u64>,
 }
 
 /// What only a change of the files or flags can put right.
@@ -130,6 +141,7 @@ pub struct Session {
     source: Source,
     mirrors: Mirrors,
     models_folder: Option<PathBuf>,
+    server: Server,
 }
 
 impl Session {
@@ -176,22 +188,34 @@ impl Session {
             source,
             mirrors,
             models_folder: locations.models.clone(),
+            server: Server {
+                address: locations.server.clone(),
+                patience: locations.patience.map_or(PATIENCE, Duration::from_secs),
+            },
             manifests,
         })
     }
 
     /// Stops with a sentence if a stage asks for an engine that this worker does not have: what the processor computed must
-    /// not be taken for the work of another.
-    pub fn check_engines(&self) -> anyhow::Result<()> {
+    /// not be taken for the work of another. `here` are the stages that this process will run itself: for `generate` on GPUs
+    /// it needs a server beside it.
+    pub fn check_engines(&self, here: impl Fn(Stage) -> bool) -> anyhow::Result<()> {
         let field = |engine: Engine| serde_json::to_value(engine).unwrap_or_default();
-        let asked = Stage::ALL.iter().filter_map(|stage| Some((stage, device(&self.spec, *stage)?.engine)));
-        let lacking = asked.filter(|(_, engine)| *engine != Engine::Cpu).map(|(stage, engine)| {
-            format!(
-                "build {}: spec.stages.{}.engine: this worker has no {}; write cpu",
+        let asked = Stage::ALL.iter().filter_map(|stage| Some((*stage, device(&self.spec, *stage)?.engine)));
+        let lacks = |stage, engine| match (stage, engine) {
+            (_, Engine::Cpu) | (Stage::Generate, Engine::Openai) => None,
+            (Stage::Generate, Engine::Cuda) if self.server.address.is_some() || !here(stage) => None,
+            (Stage::Generate, Engine::Cuda) => Some("start a server beside it and name it with --server, or write cpu"),
+            _ => Some("write cpu"),
+        };
+        let lacking = asked.filter_map(|(stage, engine)| {
+            Some(format!(
+                "build {}: spec.stages.{}.engine: this worker has no {}; {}",
                 self.manifests.build.metadata.name,
                 stage.field(),
-                field(engine)
-            )
+                field(engine),
+                lacks(stage, engine)?
+            ))
         });
         let problems: Vec<String> = lacking.collect();
         if problems.is_empty() { Ok(()) } else { Err(SettingsError(problems.join("\n")).into()) }
@@ -239,7 +263,7 @@ impl Session {
             let folder = model
                 .uri
                 .as_ref()
-                .filter(|u| !u.contains("://") || u.starts_with(CLAIMS))
+                .filter(|u| !u.contains("://") || mount(u).is_some())
                 .map(|u| PathBuf::from(resolve(&self.manifests.base, u)));
             named.insert(role.to_owned(), ModelRef { sha256: model.sha256.clone(), folder });
         }
@@ -262,7 +286,7 @@ impl Session {
             release,
             inventory,
             recipes,
-            models: Models::new(self.models_folder.clone(), named),
+            models: Models::new(self.models_folder.clone(), named, self.server.clone()),
             lists: Lists { base: self.manifests.base.clone(), options: self.options.clone() },
             seals: Seals::new(),
             commits: Default::default(),

@@ -9,10 +9,12 @@ use kube::ResourceExt;
 use kube::api::DynamicObject;
 use realsyn_crds::{API_VERSION, execution};
 use realsyn_objects::pod::{self, Pod, Trace};
+use realsyn_objects::server;
 use realsyn_plan::trace::traceparent;
 use serde_json::{Value, json};
 
 use super::validate::{Checked, Status};
+use crate::context::Options;
 use crate::kinds::{Kind, KindExt};
 use crate::machine::{Action, Order, State, Work};
 use crate::names;
@@ -31,18 +33,18 @@ pub enum Change {
     Patch(String, String, Value),
 }
 
-/// The changes that actions come down to. Workers send their spans to `endpoint`.
+/// The changes that actions come down to.
 pub fn build(
     kind: Kind,
     object: &DynamicObject,
     checked: &Checked,
     state: &State,
     actions: Vec<Action>,
-    endpoint: Option<&str>,
+    options: &Options,
 ) -> Vec<Change> {
     let change = |action| match action {
         Action::Create(order) => Change::Create(
-            Box::new(job(kind, object, checked, state, &order, endpoint)),
+            Box::new(job(kind, object, checked, state, &order, options)),
             Box::new(config_map(kind, object, checked)),
         ),
         Action::Delete { name, uid } => Change::Delete(name, uid),
@@ -97,21 +99,14 @@ pub fn trace_of(object: &DynamicObject) -> String {
     traceparent(object.metadata.uid.as_deref().unwrap_or_default(), object.metadata.generation.unwrap_or_default())
 }
 
-fn job(
-    kind: Kind,
-    object: &DynamicObject,
-    checked: &Checked,
-    state: &State,
-    order: &Order,
-    endpoint: Option<&str>,
-) -> Job {
+fn job(kind: Kind, object: &DynamicObject, checked: &Checked, state: &State, order: &Order, options: &Options) -> Job {
     let plan = &checked.plan;
     let image = state.worker_image.as_deref().unwrap_or_default();
     let manifests = pod::files(checked.manifests.keys());
     let mut labels = labels(kind, object);
     let mut annotations = BTreeMap::from([(names::ATTEMPT.to_owned(), order.attempt.to_string())]);
     let (mut args, stage, container, mut spec);
-    let mut gpus = None;
+    let (mut gpus, mut serves) = (None, false);
     match &order.work {
         Work::Advance { known } => {
             args = vec![names::ADVANCE.to_owned()];
@@ -141,6 +136,10 @@ fn job(
             annotations.insert(names::TEMPLATE.to_owned(), plan.template(step.stage, image));
             annotations.insert(names::PARALLELISM.to_owned(), asked.to_string());
             gpus = placement.as_deref();
+            serves = server::is_wanted(plan, step.stage);
+            if serves {
+                args.extend(server::args(plan, &options.server));
+            }
             let lost = if gpus.is_some() { LOST_GPUS } else { 0 };
             spec = json!({
                 "completionMode": "Indexed",
@@ -169,10 +168,14 @@ fn job(
         labels.insert(names::GPU.to_owned(), "true".to_owned());
     }
     let (parent, config_map) = (trace_of(object), checked.config_map.as_str());
-    let trace = Some(&Trace { parent: &parent, endpoint });
+    let trace = Some(&Trace { parent: &parent, endpoint: options.worker_otlp_endpoint.as_deref() });
+    let mut pod = pod::spec(&Pod { plan, config_map, stage, container, image, args: &args, gpus, trace });
+    if serves {
+        server::beside(&mut pod, plan, &options.server, gpus);
+    }
     spec["template"] = json!({
         "metadata": { "labels": labels, "annotations": { names::TRACEPARENT: parent } },
-        "spec": pod::spec(&Pod { plan, config_map, stage, container, image, args: &args, gpus, trace }),
+        "spec": pod,
     });
     let job = json!({
         "metadata": {

@@ -101,8 +101,7 @@ pub async fn reconcile(kind: Kind, object: Arc<DynamicObject>, context: Arc<Cont
         // No write has proved that the cache is current, and from an old one a Job would be made again that has run.
         status::is_current(kind, &object, &context).await?;
     }
-    let endpoint = context.options.worker_otlp_endpoint.as_deref();
-    let wanted = build::build(kind, &object, &checked, &state, actions, endpoint);
+    let wanted = build::build(kind, &object, &checked, &state, actions, &context.options);
     if apply::apply(&object, wanted, &context).await? {
         return Ok(Action::requeue(Duration::from_millis(100)));
     }

@@ -7,13 +7,28 @@ use super::build::{Change, build};
 use super::dereference::{Seen, neighbours};
 use super::validate::{Checked, validate};
 use super::{plan, validate::Refusal};
+use crate::context::Options;
 use crate::kinds::Kind;
 use crate::machine::{Action, Order, State, Work};
 use realsyn_crds::{Manifest, parse_manifests};
+use realsyn_objects::server;
 use realsyn_plan::graph::ids;
 use realsyn_plan::placement::{Demand, Inventory};
 
 const COLLECTOR: &str = "http://collector:4318";
+
+fn options() -> Options {
+    Options {
+        worker_image: "worker:1".to_owned(),
+        namespace: None,
+        max_pods: 10,
+        concurrency: 1,
+        gpus: true,
+        taint_nodes: false,
+        worker_otlp_endpoint: Some(COLLECTOR.to_owned()),
+        server: server::Settings { image: "vllm@sha256:2".to_owned(), patience: None },
+    }
+}
 
 fn example(change: impl Fn(&mut Value)) -> DynamicObject {
     let text = include_str!("../../../../manifests/examples/build.yaml");
@@ -37,7 +52,7 @@ fn checked(object: &DynamicObject) -> Checked {
 fn job(object: &DynamicObject, work: Work) -> Value {
     let state = State { worker_image: Some("worker@sha256:1".to_owned()), ..State::default() };
     let order = Order { name: "j".to_owned(), attempt: 4, work };
-    match build(Kind::Build, object, &checked(object), &state, vec![Action::Create(order)], Some(COLLECTOR)).remove(0) {
+    match build(Kind::Build, object, &checked(object), &state, vec![Action::Create(order)], &options()).remove(0) {
         Change::Create(job, _) => json!(job),
         _ => panic!("a Job was asked for"),
     }
@@ -118,6 +133,30 @@ fn a_step_is_an_indexed_job_under_the_restricted_standard() {
     assert_eq!(pod["tolerations"], json!([{ "key": "nvidia.com/gpu", "operator": "Exists" }]));
     assert_eq!(spec["template"]["metadata"]["labels"]["realsyn.dev/gpu"], json!("true"));
     assert_eq!(job["metadata"]["ownerReferences"][0]["uid"], json!("u"));
+}
+
+#[test]
+fn a_worker_on_gpus_is_told_of_its_server_and_needs_a_volume_for_it() {
+    let on_gpus = |uri: &'static str| {
+        example(move |spec| {
+            spec["stages"]["generate"] = json!({ "engine": "cuda", "gpu": { "count": 2 } });
+            spec["models"]["llm"]["uri"] = json!(uri);
+        })
+    };
+    let object = on_gpus("pvc://models/llm");
+    let made = job(&object, step(ids::GENERATE));
+    let pod = &made["spec"]["template"]["spec"];
+    let args: Vec<&str> = pod["containers"][0]["args"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert!(args.windows(2).any(|pair| pair == ["--server", "http://127.0.0.1:8000/v1"]), "{args:?}");
+    assert_eq!(pod["initContainers"][0]["image"], "vllm@sha256:2");
+    let on_cpus = example(|spec| spec["stages"]["generate"] = json!({ "engine": "cpu" }));
+    for (object, work) in [(&on_cpus, step(ids::GENERATE)), (&object, step(ids::SCORE))] {
+        assert!(job(object, work)["spec"]["template"]["spec"].get("initContainers").is_none());
+    }
+    let Err(refusal) = validate(Kind::Build, &on_gpus("s3://models/llm"), &nothing_seen()) else {
+        panic!("it was taken")
+    };
+    assert!(refusal.stalled && refusal.message.contains("spec.models.llm.uri"), "{}", refusal.message);
 }
 
 #[test]

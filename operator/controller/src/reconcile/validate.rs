@@ -8,6 +8,7 @@ use realsyn_crds::{
     API_VERSION, BuildStatus, Metadata, Pool, PoolRef, Problem, RealSynBuild, RealSynRelease, ReleaseStatus,
 };
 use realsyn_objects::manifest::{Manifests, config_map, file, manifest};
+use realsyn_objects::server;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
@@ -65,6 +66,9 @@ pub fn validate(kind: Kind, object: &DynamicObject, seen: &Seen) -> Result<Check
 fn build(object: &DynamicObject) -> Result<Checked, Refusal> {
     let build: RealSynBuild = typed(object, Kind::Build)?;
     problems(realsyn_crds::validate(&build))?;
+    if let Some(problem) = server::problem(&build.spec) {
+        return Err(invalid(problem));
+    }
     let status = build.status.clone().unwrap_or_default();
     let plan = Plan::of_build(&build.spec);
     let manifests = BTreeMap::from([(file(Kind::Build).to_owned(), manifest(object, Kind::Build))]);

@@ -44,6 +44,7 @@ pub fn options(namespace: Option<&str>) -> Options {
         gpus: false,
         taint_nodes: false,
         worker_otlp_endpoint: None,
+        server: realsyn_objects::server::Settings { image: "registry.example.org/vllm:1".to_owned(), patience: None },
     }
 }
 

@@ -114,7 +114,10 @@ pub fn run_step(
                 run.ledger.forget(gone, seal, number, "an object that the seal names is gone")?;
                 return Ok(StepEnd::Healed);
             }
-            Err(StageError::Settings(sentence)) => anyhow::bail!("{}: {sentence}", step.id),
+            // It was waited for long enough.
+            Err(error @ (StageError::Settings(_) | StageError::Server(_))) => {
+                return Err(anyhow::Error::new(error).context(step.id.to_string()));
+            }
             Err(error) => {
                 failures += 1;
                 if failures > limits.retry {

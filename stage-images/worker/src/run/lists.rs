@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use realsyn_crds::ListRef;
 use realsyn_dataset::store::{StoreExt, StoreOptions, open};
 use realsyn_plan::Id;
+use realsyn_plan::mounts::mount;
 use sha2::{Digest, Sha256};
 
 use super::StageError;
@@ -58,16 +59,10 @@ impl Lists {
     }
 }
 
-/// How a URI begins that lies on a volume claim: `pvc://CLAIM/path`.
-pub const CLAIMS: &str = "pvc://";
-
-/// Where claims are mounted in a pod.
-const CLAIMS_FOLDER: &str = "/claims/";
-
-/// A URI as given, a path below `base` if it is relative, or the path at which a pod finds a claim.
+/// A URI as given, a path below `base` if it is relative, or the path at which a pod finds a volume.
 pub fn resolve(base: &std::path::Path, uri: &str) -> String {
-    if let Some(path) = uri.strip_prefix(CLAIMS) {
-        return format!("{CLAIMS_FOLDER}{path}");
+    if let Some(mount) = mount(uri) {
+        return mount.path;
     }
     if uri.contains("://") || uri.starts_with('/') { uri.to_owned() } else { base.join(uri).display().to_string() }
 }

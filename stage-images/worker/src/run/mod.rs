@@ -6,6 +6,7 @@ mod lists;
 mod models;
 mod output;
 mod source;
+mod writer;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -20,10 +21,11 @@ use realsyn_plan::{Digest, StepId};
 
 pub use execute::{ENDING, Execution, Order, Progress, StepEnd, attempt_name, run_shards, run_step};
 pub use input::Job;
-pub use lists::{CLAIMS, Lists, resolve};
+pub use lists::{Lists, resolve};
 pub use models::{ModelError, ModelRef, Models};
 pub use output::Output;
 pub use source::{Mirrors, SOURCE_PREFIX, Source};
+pub use writer::{Server, Writer};
 
 /// One build, and perhaps one release of it, over one inventory.
 pub struct Run {
@@ -81,6 +83,9 @@ pub enum StageError {
     /// The settings are wrong: nothing else will help.
     #[error("{0}")]
     Settings(String),
+    /// The language model's server has not answered for too long: the task fails and is tried again.
+    #[error("{0}")]
+    Server(String),
     /// Memory, time, I/O or device trouble: the task fails and is tried again.
     #[error("{0:#}")]
     Trouble(anyhow::Error),

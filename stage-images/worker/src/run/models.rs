@@ -9,6 +9,9 @@ use realsyn_models::{
     MiniLm, Scorer, SmolLm, SmolLmOptions, Tagger, TextEncoder, folder_sha256,
 };
 
+use super::writer::Server;
+use crate::chat::Chat;
+
 /// A model that is not there, or is not what the build says.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
@@ -71,6 +74,8 @@ type TaggerKey = (Vec<String>, usize, u32);
 pub struct Models {
     folder: Option<PathBuf>,
     named: BTreeMap<String, ModelRef>,
+    pub(super) server: Server,
+    pub(super) chat: Mutex<Option<Arc<Chat>>>,
     hashes: OnceLock<Vec<(PathBuf, String)>>,
     checked: OnceLock<()>,
     clip: Mutex<Option<Arc<Clip>>>,
@@ -79,11 +84,13 @@ pub struct Models {
 }
 
 impl Models {
-    /// `folder` is searched, one level deep, for what `named` does not place itself.
-    pub fn new(folder: Option<PathBuf>, named: BTreeMap<String, ModelRef>) -> Self {
+    /// `folder` is searched, one level deep, for what `named` does not place itself. `server` is asked where a stage says so.
+    pub fn new(folder: Option<PathBuf>, named: BTreeMap<String, ModelRef>, server: Server) -> Self {
         Self {
             folder,
             named,
+            server,
+            chat: Mutex::default(),
             hashes: OnceLock::new(),
             checked: OnceLock::new(),
             clip: Mutex::default(),
@@ -106,7 +113,7 @@ impl Models {
         if self.named.contains_key(role) { self.find(role).map(drop) } else { Ok(()) }
     }
 
-    fn find(&self, role: &str) -> Result<PathBuf, ModelError> {
+    pub(super) fn find(&self, role: &str) -> Result<PathBuf, ModelError> {
         let model = self.named.get(role).ok_or_else(|| ModelError::NotNamed(role.to_owned()))?;
         let mut known: Vec<(PathBuf, String)> = Vec::new();
         if let Some(folder) = model.folder.as_ref().filter(|f| f.is_dir()) {

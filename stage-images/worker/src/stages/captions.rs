@@ -12,6 +12,7 @@ use realsyn_vectors::dot;
 use super::answer::judge;
 use super::images::{pictures, views};
 use super::rows::{Captioned, ClusteredImage, Generated, PairScore, Retrieved, TagScore, Tagged, WordCount};
+use crate::chat::Asked;
 use crate::run::{Job, Output, StageError};
 
 /// `caption/caption`: one caption per kept image.
@@ -102,18 +103,18 @@ pub fn generate(job: &Job) -> Result<Output, StageError> {
             });
         }
     }
-    let generator = job.run.models.generator(job.run.build.stages.generate.max_new_tokens as usize)?;
+    let writer = job.run.models.writer(&job.run.build)?;
     let mut answers: HashMap<Id, Result<String, &'static str>> = HashMap::new();
     let mut out = Output::default();
     for (round, prompt) in [Question::prompt as fn(&Question) -> String, Question::second_prompt].iter().enumerate() {
         let open: Vec<&Question> = questions.iter().filter(|q| !matches!(answers.get(&q.image), Some(Ok(_)))).collect();
         let users: Vec<String> = open.iter().map(|q| prompt(q)).collect();
-        let prompts: Vec<Prompt> = users.iter().map(|user| Prompt { system: SYSTEM, user }).collect();
-        let generated = generator.generate(&prompts).map_err(anyhow::Error::from)?;
-        for (question, answer) in open.iter().zip(generated) {
-            out.count("tokens", answer.tokens.into());
+        let asked = |question: &Question, user| Asked { id: question.image, prompt: Prompt { system: SYSTEM, user } };
+        let asked: Vec<Asked> = open.iter().zip(&users).map(|(question, user)| asked(question, user)).collect();
+        for (question, answer) in open.iter().zip(writer.ask(&asked)?) {
+            out.count("tokens", answer.as_ref().map_or(0, |text| text.tokens.into()));
             out.count(if round == 0 { "asked" } else { "asked-again" }, 1);
-            answers.insert(question.image, judge(&answer, &question.raw));
+            answers.insert(question.image, answer.and_then(|text| judge(&text, &question.raw)));
         }
     }
     for row in &mut rows {
