@@ -40,7 +40,7 @@ soak: models build
 # The operator on a real Kubernetes node, as root on Debian. The binaries are built once, in 10 to 15 minutes.
 e2e: models build kubernetes
 	REALSYN_MODELS=$(abspath $(MODELS)) REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) REALSYN_REQUIRE_CLUSTER=1 \
-	    cargo test --workspace --test operator --test gpus --test control_plane --test faults --test fields --test quarantine --test cli --test gpu_node --test node --test images \
+	    cargo test --workspace --test operator --test gpus --test server --test control_plane --test faults --test fields --test quarantine --test cli --test gpu_node --test node --test images \
 	    -- --nocapture
 
 # The operator's build on that node under fifty injuries instead of thirteen, on a corpus that lasts for them.

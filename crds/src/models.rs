@@ -68,8 +68,8 @@ impl BuildSpec {
 /// A model: what it is, by hash, and where it lies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelRef {
-    /// Where it lies: `oci://`, `s3://`, `file:///` or a relative path to a file or folder. A local run may find it by
-    /// its hash instead.
+    /// Where it lies: `oci://IMAGE:TAG/FOLDER`, `pvc://CLAIM/FOLDER`, or for a local run a path, or nothing: it may find
+    /// it by its hash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     pub uri: Option<String>,
