@@ -9,7 +9,7 @@ KUBERNETES := $(CACHE)/kubernetes
 OUT := $(CACHE)/demo
 REALSYN := target/debug/realsyn
 
-.PHONY: test api-server demo lint build models corpus python tools soak soak-faults e2e soak-e2e e2e-oldest kubernetes images charts bench-quality bench-pipeline bench-placement bench-agent test-gpu clean-demo
+.PHONY: test api-server demo lint build models corpus python tools soak soak-faults e2e soak-e2e e2e-oldest kubernetes images charts bench-quality bench-pipeline bench-placement bench-agent bench-operator test-gpu clean-demo
 
 # Everything is built with one selection of packages, so that features are resolved once and nothing is built twice.
 build: tools
@@ -40,7 +40,7 @@ soak: models build
 # The operator on a real Kubernetes node, as root on Debian. The binaries are built once, in 10 to 15 minutes.
 e2e: models build kubernetes
 	REALSYN_MODELS=$(abspath $(MODELS)) REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) REALSYN_REQUIRE_CLUSTER=1 \
-	    cargo test --workspace --test operator --test gpus --test server --test control_plane --test faults --test fields --test quarantine --test cli --test gpu_node --test node --test images \
+	    cargo test --workspace --test operator --test gpus --test server --test control_plane --test faults --test fields --test quarantine --test rights --test cli --test gpu_node --test node --test images \
 	    -- --nocapture
 
 # The operator's build on that node under fifty injuries instead of thirteen, on a corpus that lasts for them.
@@ -89,6 +89,11 @@ bench-placement:
 bench-agent: kubernetes
 	REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) REALSYN_REQUIRE_CLUSTER=1 \
 	    cargo test --workspace --test gpu_node -- --ignored --nocapture cost
+
+# How the controller bears size: its status, its memory, its writes, its start. REALSYN_SCALE_PODS says how many pods.
+bench-operator: kubernetes
+	REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) REALSYN_REQUIRE_CLUSTER=1 \
+	    cargo test --workspace --test scale -- --ignored --nocapture --test-threads 1
 
 # The GPU agent's eyes on this machine's own driver, if it has one.
 test-gpu: build

@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, bail};
 use tempfile::TempDir;
 
+use crate::audit::{self, Request};
 use crate::authority::{Authority, Identity};
 use crate::daemon::Daemon;
 use crate::flags::{self, Identities};
@@ -98,7 +99,11 @@ impl ControlPlane {
         self.write_kubeconfig(&self.kubeconfig, &Credential::Certificate(&self.admin))?;
         let manager = self.component_kubeconfig("kube-controller-manager", "system:kube-controller-manager", None)?;
         self.add(Process::Etcd, flags::etcd(&self.site, identities), options);
-        self.add(Process::ApiServer, flags::api_server(&self.site, identities), options);
+        let mut server = flags::api_server(&self.site, identities);
+        if options.audit {
+            server.extend(audit::flags(&self.site.folder)?);
+        }
+        self.add(Process::ApiServer, server, options);
         self.add(Process::ControllerManager, flags::controller_manager(&self.site, identities, &manager), options);
 
         // Together: the API server waits for etcd by itself.
@@ -194,6 +199,11 @@ impl ControlPlane {
     /// Where a process logs to.
     pub fn log(&self, process: Process) -> Result<PathBuf> {
         Ok(self.daemon(process)?.log().to_owned())
+    }
+
+    /// The requests that the API server has answered so far, if it was started with [`Options::audit`].
+    pub fn audit(&self) -> Result<Vec<Request>> {
+        audit::read(&self.site.folder)
     }
 
     pub(crate) fn site(&self) -> &Site {

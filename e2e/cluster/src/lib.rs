@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod audit;
 mod authority;
 mod binaries;
 mod control_plane;
@@ -23,6 +24,7 @@ mod site;
 mod skip;
 mod wait;
 
+pub use audit::Request;
 pub use binaries::Binaries;
 pub use control_plane::ControlPlane;
 pub use node::{HOST_ADDRESS, NODE_ADDRESS, NODE_NAME, Node};

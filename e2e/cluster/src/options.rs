@@ -13,6 +13,8 @@ pub struct Options {
     pub binaries: Binaries,
     /// More flags for a process; they come last, so they win over the flags that it gets anyway.
     pub flags: BTreeMap<Process, Vec<String>>,
+    /// Whether the API server records who asked for what; [`crate::ControlPlane::audit`] reads it.
+    pub audit: bool,
     /// How long one process may take until it is ready.
     pub patience: Duration,
     /// How long a node waits for another one on the same machine to end: there is room for one only.
@@ -24,6 +26,7 @@ impl Default for Options {
         Self {
             binaries: Binaries::default_folder(),
             flags: BTreeMap::new(),
+            audit: false,
             patience: Duration::from_secs(120),
             turn: Duration::from_secs(600),
         }

@@ -28,9 +28,6 @@ fn a_node_with_a_sick_gpu_gets_no_work_until_it_is_well() {
         return;
     }
     let plane = control_plane();
-    let crd = format!("{}/../../crds/generated/gpunodes.yaml", env!("CARGO_MANIFEST_DIR"));
-    plane.kubectl(&["create", "-f", &crd]).unwrap();
-    plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"]).unwrap();
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let api = Server::new(&plane).await.unwrap();
         let options = Options { namespace: None, gpus: true, taint_nodes: true, ..support::site::options(None) };

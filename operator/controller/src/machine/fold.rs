@@ -9,6 +9,9 @@ use realsyn_plan::{StepId, recipe::Recipes};
 use super::{State, View, again, budget::account_for, jobs::failed_look, place::place, sharing};
 use crate::text::sentence;
 
+/// Bytes of a stage's status for the reasons why its shards were rejected; what does not fit is counted together.
+const REASONS: usize = 1024;
+
 /// Folds a report in. One that contradicts itself or the state is a failed look, and changes nothing else.
 pub(super) fn fold(view: &View, state: &mut State, report: Report) {
     let Some(listed) = &report.inventory else {
@@ -110,8 +113,17 @@ fn seal(view: &View, state: &mut State, recipes: &Recipes, sealed: &[SealedStep]
         (entry.records_in, entry.records_out) = (steps[0].records_in, last.records_out);
         entry.rejected.clear();
         // Few reasons exist; a store that says otherwise must not make the status grow.
-        for (reason, n) in steps.iter().flat_map(|s| &s.rejected).take(20) {
-            *entry.rejected.entry(sentence(reason, 60)).or_default() += n;
+        let mut room = REASONS;
+        for (reason, n) in steps.iter().flat_map(|s| &s.rejected) {
+            let mut reason = sentence(reason, 60);
+            if !entry.rejected.contains_key(&reason) {
+                // With its number.
+                match room.checked_sub(reason.len() + 24) {
+                    Some(left) => room = left,
+                    None => reason = "other".to_owned(),
+                }
+            }
+            *entry.rejected.entry(reason).or_default() += n;
         }
         entry.sealed_at = Some(view.now.to_string());
     }

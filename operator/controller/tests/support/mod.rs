@@ -3,7 +3,9 @@
 // Each test uses its part of it.
 #![allow(dead_code)]
 
+pub mod binary;
 pub mod fault;
+pub mod grants;
 pub mod site;
 pub mod store;
 

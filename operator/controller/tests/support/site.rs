@@ -1,5 +1,6 @@
 //! A namespace of a real API server, with a controller whose requests can go wrong.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -25,8 +26,13 @@ use super::{World, is};
 
 /// A control plane with the CRDs.
 pub fn control_plane() -> ControlPlane {
-    let plane = ControlPlane::start(&Cluster::default()).unwrap();
-    for file in ["realsynbuilds.yaml", "realsynreleases.yaml"] {
+    control_plane_with(&Cluster::default())
+}
+
+/// The same, otherwise started.
+pub fn control_plane_with(options: &Cluster) -> ControlPlane {
+    let plane = ControlPlane::start(options).unwrap();
+    for file in ["realsynbuilds.yaml", "realsynreleases.yaml", "gpunodes.yaml"] {
         let path = format!("{}/../../crds/generated/{file}", env!("CARGO_MANIFEST_DIR"));
         plane.kubectl(&["create", "-f", &path]).unwrap();
     }
@@ -56,7 +62,12 @@ pub struct Server {
 
 impl Server {
     pub async fn new(plane: &ControlPlane) -> Result<Self> {
-        let config = Kubeconfig::read_from(plane.kubeconfig())?;
+        Self::by(plane.kubeconfig()).await
+    }
+
+    /// As whom the kubeconfig says.
+    pub async fn by(kubeconfig: &Path) -> Result<Self> {
+        let config = Kubeconfig::read_from(kubeconfig)?;
         let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
         Ok(Self { client: Client::try_from(config.clone())?, config })
     }
