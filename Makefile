@@ -21,7 +21,7 @@ demo: models corpus build
 
 test: models python build api-server
 	REALSYN_MODELS=$(abspath $(MODELS)) REALSYN_PYTHON=$(abspath $(VENV)/bin/python) \
-	    REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) cargo test --workspace
+	    REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) cargo test --workspace --no-fail-fast
 	REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) QUIET=1 e2e/charts/check.sh
 
 # A real API server for the operator's tests, built once. Where it cannot be built they are skipped, and say so.

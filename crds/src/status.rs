@@ -167,9 +167,15 @@ pub struct StageStatus {
     /// When it was sealed, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sealed_at: Option<String>,
+    /// Tasks that take three times as long as others.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stragglers: Vec<String>,
     /// Seconds of GPUs, summed over devices.
     #[serde(default)]
     pub gpu_seconds: u64,
+    /// Those that went into what is sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub useful_gpu_seconds: Option<u64>,
 }
 
 impl StageStatus {
@@ -196,7 +202,9 @@ impl StageStatus {
             records_out: 0,
             started_at: None,
             sealed_at: None,
+            stragglers: Vec::new(),
             gpu_seconds: 0,
+            useful_gpu_seconds: None,
         }
     }
 }

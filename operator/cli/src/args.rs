@@ -160,9 +160,24 @@ pub struct PlanArgs {
     /// A file with RealSynBuild and RealSynRelease documents; may be given more than once
     #[arg(short = 'f', long = "file", value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
+    /// What an hour of a GPU costs, for example A100-80GB=2.5; may be given more than once
+    #[arg(long = "price", value_name = "PRODUCT=COST", value_parser = price)]
+    pub prices: Vec<(String, f64)>,
     /// How the pod is run
     #[command(flatten)]
     pub pod: PodArgs,
+}
+
+fn price(text: &str) -> Result<(String, f64), String> {
+    let (product, cost) = text.split_once('=').ok_or("a price is written PRODUCT=COST, for example A100-80GB=2.5")?;
+    if realsyn_plan::placement::Product::parse(product).is_none() {
+        return Err(format!("`{product}` names no product; products are written as in `gpu.products`"));
+    }
+    let cost: f64 = cost.parse().map_err(|_| format!("`{cost}` is no number"))?;
+    if !(cost.is_finite() && cost >= 0.0) {
+        return Err(format!("a GPU cannot cost {cost}"));
+    }
+    Ok((product.to_owned(), cost))
 }
 
 /// How a pod that reads the store is run.

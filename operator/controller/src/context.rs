@@ -33,6 +33,8 @@ pub struct Options {
     pub gpus: bool,
     /// Whether nodes in quarantine are tainted.
     pub taint_nodes: bool,
+    /// The namespace of the GPU agents' Leases; without it nobody asks whether agents live.
+    pub agents_namespace: Option<String>,
     /// Where workers send their spans.
     pub worker_otlp_endpoint: Option<String>,
     /// The language model's server beside workers that have one.

@@ -39,9 +39,15 @@ pub struct Metrics {
     pub watch_moved: Family<Labels, Gauge<f64, AtomicU64>>,
     /// Whether this process leads.
     pub leader: Gauge,
+    /// Tasks that take much longer than their equals.
+    pub stragglers: Gauge,
+    /// GPU agents that are silent.
+    pub silent_agents: Gauge,
     objects: Family<[(&'static str, &'static str); 2], Gauge>,
     // The state that each object was last counted under, by UID.
     counted: Mutex<HashMap<String, (Kind, &'static str)>>,
+    // Its slow tasks, where it has any.
+    slow: Mutex<HashMap<String, usize>>,
 }
 
 impl Default for Metrics {
@@ -57,8 +63,11 @@ impl Default for Metrics {
             watch_errors: Family::default(),
             watch_moved: Family::default(),
             leader: Gauge::default(),
+            stragglers: Gauge::default(),
+            silent_agents: Gauge::default(),
             objects: Family::default(),
             counted: Mutex::default(),
+            slow: Mutex::default(),
             registry: Registry::default(),
         };
         registry.register("reconciles", "Reconciles by kind", metrics.reconciles.clone());
@@ -71,6 +80,8 @@ impl Default for Metrics {
         registry.register("watch_errors", "Errors by watch", metrics.watch_errors.clone());
         registry.register("watch_moved_timestamp_seconds", "When a watch last moved", metrics.watch_moved.clone());
         registry.register("leader", "Whether this process leads", metrics.leader.clone());
+        registry.register("straggling_tasks", "Tasks that are much slower than others", metrics.stragglers.clone());
+        registry.register("silent_gpu_agents", "GPU agents that are silent", metrics.silent_agents.clone());
         registry.register("objects", "Builds and releases by state", metrics.objects.clone());
         Self { registry, ..metrics }
     }
@@ -99,9 +110,20 @@ impl Metrics {
         self.count(object.uid().unwrap_or_default(), Some((kind, now)));
     }
 
+    /// Counts the slow tasks of an object.
+    pub fn slow_tasks(&self, uid: &str, tasks: usize) {
+        let mut slow = self.slow.lock().unwrap_or_else(|e| e.into_inner());
+        match tasks {
+            0 => _ = slow.remove(uid),
+            tasks => _ = slow.insert(uid.to_owned(), tasks),
+        }
+        self.stragglers.set(i64::try_from(slow.values().sum::<usize>()).unwrap_or(i64::MAX));
+    }
+
     /// No longer counts an object.
     pub fn forget(&self, uid: &str) {
         self.count(uid.to_owned(), None);
+        self.slow_tasks(uid, 0);
     }
 
     fn count(&self, uid: String, now: Option<(Kind, &'static str)>) {

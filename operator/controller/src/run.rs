@@ -23,6 +23,7 @@ use tracing::Instrument;
 
 use crate::clean_up;
 use crate::context::{Context, Options};
+use crate::gpu::agents;
 use crate::gpu::guard::{Changed, Guard};
 use crate::gpu::nodes::{GpuNode, Nodes, strip_node};
 use crate::health::Health;
@@ -93,7 +94,10 @@ pub async fn run(client: Client, options: Options, process: Process, stop: watch
     tasks.spawn(clean_up::run(context.clone()));
     if options.gpus {
         let (tell, told) = unbounded();
-        gpu_nodes.follow(&mut tasks, &client, tell, &health, &metrics);
+        gpu_nodes.follow(&mut tasks, &client, tell.clone(), &health, &metrics);
+        if let Some(namespace) = options.agents_namespace.clone() {
+            tasks.spawn(agents::follow(context.clone(), namespace, tell));
+        }
         let wake = queues.clone();
         tasks.spawn(Guard::new(context.clone()).run(told, move || wake.placed()));
     }

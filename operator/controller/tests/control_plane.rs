@@ -56,6 +56,7 @@ impl Site {
             concurrency: 4,
             gpus: false,
             taint_nodes: false,
+            agents_namespace: None,
             worker_otlp_endpoint: None,
             server: realsyn_objects::server::Settings {
                 image: "registry.example.org/vllm:1".to_owned(),

@@ -6,8 +6,10 @@ mod support;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, ServiceAccount};
 use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use realsyn_cluster::{missing_for_control_plane, skip};
@@ -19,6 +21,8 @@ use serde_json::{Value, json};
 use support::fault::Faults;
 use support::site::{Server, control_plane};
 
+/// Where the agents' Leases are.
+const AGENTS: &str = "agents";
 const A: &str = "GPU-aaaaaaaa-0000-1111-2222-333333333333";
 const B: &str = "GPU-bbbbbbbb-0000-1111-2222-333333333333";
 
@@ -30,7 +34,14 @@ fn a_node_with_a_sick_gpu_gets_no_work_until_it_is_well() {
     let plane = control_plane();
     tokio::runtime::Runtime::new().unwrap().block_on(async {
         let api = Server::new(&plane).await.unwrap();
-        let options = Options { namespace: None, gpus: true, taint_nodes: true, ..support::site::options(None) };
+        let agents_namespace = Some(AGENTS.to_owned());
+        let options = Options {
+            namespace: None,
+            gpus: true,
+            taint_nodes: true,
+            agents_namespace,
+            ..support::site::options(None)
+        };
         before(&api.client).await.unwrap();
         let controller = api.controller(options, &Faults::new(None, None)).await.unwrap();
         let done = story(&api.client).await;
@@ -47,6 +58,13 @@ async fn before(client: &Client) -> Result<()> {
     gpu_nodes.patch("gpu-0", &PatchParams::apply("test"), &Patch::Apply(object)).await?;
     let status = Patch::Merge(json!({ "status": { "devices": [device(A, Some("Xid48"))] } }));
     gpu_nodes.patch_status("gpu-0", &PatchParams::default(), &status).await?;
+    // Its agent died an hour ago; what it said against a device counts all the same.
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    namespaces.create(&PostParams::default(), &read(json!({ "metadata": { "name": AGENTS } }))?).await?;
+    let leases: Api<Lease> = Api::namespaced(client.clone(), AGENTS);
+    let renewed = MicroTime(jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1));
+    let lease = json!({ "metadata": { "name": "realsyn-gpu-gpu-0" }, "spec": { "renewTime": renewed } });
+    leases.create(&PostParams::default(), &read(lease)?).await?;
     Ok(())
 }
 
@@ -57,6 +75,15 @@ async fn story(client: &Client) -> Result<()> {
     let began = std::time::Instant::now();
     until("an entry", async || Ok(!gpu_nodes.get("gpu-0").await?.spec.quarantine.is_empty())).await?;
     ensure!(began.elapsed() < Duration::from_secs(30), "it was seen only after {} s", began.elapsed().as_secs());
+    let events: Api<Event> = Api::namespaced(client.clone(), "default");
+    until("an Event about the silent agent", async || {
+        let found = events.list(&ListParams::default()).await?.items;
+        Ok(found.iter().any(|e| {
+            let about = e.regarding.as_ref().and_then(|o| o.name.as_deref());
+            e.reason.as_deref() == Some("AgentSilent") && about == Some("gpu-0")
+        }))
+    })
+    .await?;
     nodes.create(&new, &read(json!({ "metadata": { "name": "gpu-1" } }))?).await?;
     let object = json!({ "apiVersion": API_VERSION, "kind": "GpuNode", "metadata": { "name": "gpu-1" } });
     gpu_nodes.patch("gpu-1", &PatchParams::apply("test"), &Patch::Apply(object)).await?;
@@ -77,7 +104,6 @@ async fn story(client: &Client) -> Result<()> {
     ensure!(without_gpu.metadata.deletion_timestamp.is_none(), "a pod without a GPU was evicted");
     let evicted = pods.get("works").await?.status.and_then(|s| s.conditions).unwrap_or_default();
     ensure!(evicted.iter().any(|c| c.type_ == "DisruptionTarget"), "it would spend a retry: {evicted:?}");
-    let events: Api<Event> = Api::namespaced(client.clone(), "default");
     until("an Event", async || {
         let found = events.list(&ListParams::default()).await?.items;
         Ok(found.iter().any(|e| {

@@ -147,7 +147,7 @@ impl Agent {
         tracing::error!(call, seconds = hung.as_secs(), "a call into the driver does not return");
         self.stuck = Some(begun);
         let since = SignedDuration::try_from(hung).map_or_else(|_| now(), |hung| now() - hung);
-        self.node.stuck(call, since);
+        self.node.stuck(call, since, now());
         // A driver that nobody could look at yet is also a finding.
         self.shared.health.looked();
         Ok(true)

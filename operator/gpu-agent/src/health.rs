@@ -22,6 +22,8 @@ pub enum Reason {
     ResetRequired,
     /// A fatal XID.
     Xid(u64),
+    /// The driver does not return from a call.
+    DriverHung,
     /// A row of memory could not be remapped.
     RowRemapFailed,
     /// Uncorrected ECC errors.
@@ -43,6 +45,7 @@ impl Reason {
             Self::Lost => "Lost".to_owned(),
             Self::ResetRequired => "ResetRequired".to_owned(),
             Self::Xid(number) => format!("Xid{number}"),
+            Self::DriverHung => "DriverHung".to_owned(),
             Self::RowRemapFailed => "RowRemapFailed".to_owned(),
             Self::EccUncorrected => "EccUncorrected".to_owned(),
             Self::RowRemapPending => "RowRemapPending".to_owned(),
@@ -56,7 +59,7 @@ impl Reason {
     pub fn of_word(word: &str) -> Self {
         let simple =
             [Self::Lost, Self::ResetRequired, Self::RowRemapFailed, Self::EccUncorrected, Self::RowRemapPending];
-        let simple = simple.into_iter().chain([Self::Thermal, Self::Unreadable]);
+        let simple = simple.into_iter().chain([Self::DriverHung, Self::Thermal, Self::Unreadable]);
         let number = word.strip_prefix("Xid").and_then(|digits| digits.parse().ok()).map(Self::Xid);
         number.or_else(|| simple.into_iter().find(|r| r.word() == word)).unwrap_or_else(|| Self::Other(word.to_owned()))
     }

@@ -8,7 +8,7 @@ use realsyn_plan::placement::Product;
 
 use crate::allocation::Allocation;
 use crate::facts::{self, Driver, Facts, FarEnd, Trouble};
-use crate::health::Health;
+use crate::health::{Health, Reason};
 use crate::links::peers;
 use crate::summary::summary;
 
@@ -78,7 +78,11 @@ impl Node {
 
     /// A look at the driver.
     pub fn look(&mut self, facts: &Facts, now: Timestamp) {
-        (self.stuck, self.trouble) = (None, facts.trouble.clone());
+        if let Some(call) = self.stuck.take() {
+            // It hung until now: the quiet time begins here.
+            self.hung(&call, now);
+        }
+        self.trouble = facts.trouble.clone();
         match &facts.driver {
             Driver::Absent(why) => {
                 self.absent = Some(why.clone());
@@ -117,9 +121,19 @@ impl Node {
         }
     }
 
-    /// A call into the driver does not return.
-    pub fn stuck(&mut self, call: &str, since: Timestamp) {
-        self.stuck = Some(format!("{call} has not returned since {since:.0}"));
+    /// A call into the driver does not return. Until it does nothing is known of the devices, and no work can be trusted to them.
+    pub fn stuck(&mut self, call: &str, since: Timestamp, now: Timestamp) {
+        if self.load.is_none() && self.devices.is_empty() {
+            // The driver hung before this agent saw it, most likely since the one before.
+            self.resume(now);
+        }
+        let why = format!("{call} has not returned since {since:.0}");
+        self.hung(&why, now);
+        self.stuck = Some(why);
+    }
+
+    fn hung(&mut self, why: &str, now: Timestamp) {
+        self.devices.iter_mut().for_each(|device| device.health.fault(Reason::DriverHung, why, now));
     }
 
     /// What kubelet says of allocated devices, if it says anything.
@@ -137,16 +151,23 @@ impl Node {
     fn loaded(&mut self, now: Timestamp) {
         self.devices.clear();
         self.since = Some(now);
-        let Some(previous) = self.previous.take() else { return };
+        if self.previous.as_ref().is_some_and(|previous| previous.driver == self.version) {
+            self.resume(now);
+        }
+        self.previous = None;
+    }
+
+    /// Takes over what an earlier agent wrote of the driver since the machine started.
+    fn resume(&mut self, now: Timestamp) {
+        let Some(previous) = &self.previous else { return };
         let since = previous.driver_since.as_deref().and_then(|text| text.parse::<Timestamp>().ok());
         let before_boot = self.boot.is_some_and(|boot| since.is_none_or(|since| since < boot));
-        if previous.driver.is_none() || previous.driver != self.version || before_boot {
+        if previous.driver.is_none() || before_boot {
             return;
         }
+        (self.version, self.cuda) = (previous.driver.clone(), self.cuda.take().or(previous.cuda.clone()));
         self.since = since.or(Some(now));
-        for device in previous.devices {
-            self.devices.push(Tracked::resumed(device, now));
-        }
+        self.devices = previous.devices.iter().cloned().map(|device| Tracked::resumed(device, now)).collect();
     }
 
     fn match_devices(&mut self, seen: &[facts::Device], now: Timestamp) {

@@ -176,17 +176,31 @@ async fn a_call_that_hangs_is_named_and_returns_when_it_can() {
         }
     };
     assert_eq!(call, "nvmlDeviceGetPowerUsage");
-    rig.node.stuck(call, rig.now);
-    let status = rig.node.status();
-    assert_eq!(status.message.as_deref(), Some("nvmlDeviceGetPowerUsage has not returned since 2026-03-01T10:00:00Z"));
-    assert_eq!(status.devices, before.devices);
+    rig.node.stuck(call, rig.now, rig.now);
+    let hung = rig.node.status();
+    let why = "nvmlDeviceGetPowerUsage has not returned since 2026-03-01T10:00:00Z";
+    assert_eq!(hung.message.as_deref(), Some(why));
+    assert_eq!(healthy(&hung), format!("0/{}", before.devices.len()), "nothing is known of any device");
+    assert_eq!((reason(&hung.devices[0]), hung.devices[0].message.as_deref()), ("DriverHung", Some(why)));
+
+    // The next agent cannot even load the driver: what the one before saw stays, and is no better.
+    let mut next = Node::new(Rules::default(), Some(hung.clone()), Some("2026-03-01T09:00:00Z".parse().unwrap()));
+    next.stuck("nvmlInit_v2", rig.now, rig.now);
+    let still = next.status();
+    assert_eq!((still.devices, still.driver, still.driver_since), (hung.devices, hung.driver, hung.driver_since));
+    assert!(still.message.unwrap().starts_with("nvmlInit_v2"));
     // Orders that come meanwhile are not queued.
     rig.reader.order(Order::Look);
     rig.scenario.hangs.clear();
     rig.play();
+    // It returns after 200 s; ten quiet minutes begin then.
+    rig.pass(200);
     let facts = rig.facts().await;
     rig.node.look(&facts, rig.now);
-    assert_eq!(rig.node.status(), before);
+    assert_eq!((rig.node.status().message, healthy(&rig.node.status())), (None, format!("0/{}", before.devices.len())));
+    rig.pass(599);
+    assert_ne!(rig.look().await, before);
+    rig.pass(1);
     assert_eq!(rig.look().await, before);
 }
 

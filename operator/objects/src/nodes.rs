@@ -51,9 +51,13 @@ impl Resource for GpuNode {
     }
 }
 
-/// The planner's view of a node.
-pub fn planners_view(node: &Node, gpu_node: Option<&GpuNode>) -> NodeGpus {
-    NodeGpus::of(&facts(node), gpu_node.map(GpuNode::plain).as_ref())
+/// The planner's view of a node; `silent` says since when its agent has been silent, if it is.
+pub fn planners_view(node: &Node, gpu_node: Option<&GpuNode>, silent: Option<&str>) -> NodeGpus {
+    let facts = facts(node);
+    match (gpu_node.map(GpuNode::plain), silent) {
+        (Some(gpu_node), Some(since)) => NodeGpus::of_silent(&facts, &gpu_node, since),
+        (gpu_node, _) => NodeGpus::of(&facts, gpu_node.as_ref()),
+    }
 }
 
 impl GpuNode {

@@ -108,7 +108,7 @@ pub fn spec(pod: &Pod) -> Value {
             "name": container,
             "image": image,
             "args": args,
-            "env": env(trace),
+            "env": env(trace, gpus),
             "envFrom": env_from,
             "volumeMounts": mounts,
             "resources": match stage {
@@ -141,11 +141,25 @@ pub fn spec(pod: &Pod) -> Value {
     pod
 }
 
-/// What the worker reads of the environment as every program with traces does.
-fn env(trace: Option<&Trace>) -> Vec<Value> {
+/// Products that a worker is told.
+const PRODUCTS: usize = 8;
+
+/// What the worker reads of the environment: its trace as every program with traces does, and what it holds of GPUs. The latter
+/// is no argument, because a build goes on with an older worker after an upgrade.
+fn env(trace: Option<&Trace>, gpus: Option<&Placement>) -> Vec<Value> {
+    let held = gpus.map(|placement| {
+        let products: BTreeSet<&str> = placement.nodes.iter().map(|node| &*node.unit).collect();
+        let products: Vec<&str> = products.into_iter().take(PRODUCTS).collect();
+        let (count, products) = (placement.allocation.amount.to_string(), products.join(","));
+        [
+            json!({ "name": "REALSYN_GPUS", "value": count }),
+            json!({ "name": "REALSYN_GPU_PRODUCTS", "value": products }),
+        ]
+    });
     let endpoint = trace.and_then(|trace| trace.endpoint).map(|endpoint| ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint));
     let parent = trace.map(|trace| ("TRACEPARENT", trace.parent));
-    parent.into_iter().chain(endpoint).map(|(name, value)| json!({ "name": name, "value": value })).collect()
+    let traced = parent.into_iter().chain(endpoint).map(|(name, value)| json!({ "name": name, "value": value }));
+    traced.chain(held.into_iter().flatten()).collect()
 }
 
 /// The claims that a spec names, where each is mounted, and whether it is written to.

@@ -141,6 +141,29 @@ pub struct Effort {
     pub bytes_read: u64,
     /// Bytes written to it.
     pub bytes_written: u64,
+    /// What was held of GPUs, by product; of a shard at most one. Empty where none was held, and in old records.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub gpus: BTreeMap<String, Spent>,
+}
+
+/// The time of GPUs that shards took, from the commit before, or the start of the worker, to their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spent {
+    /// Milliseconds, times GPUs.
+    pub gpu_millis: u64,
+    /// Shards.
+    pub shards: u64,
+    /// Records that they read.
+    pub records: u64,
+}
+
+impl Spent {
+    /// Adds another's figures.
+    pub fn add(&mut self, other: &Self) {
+        self.gpu_millis = self.gpu_millis.saturating_add(other.gpu_millis);
+        self.shards = self.shards.saturating_add(other.shards);
+        self.records = self.records.saturating_add(other.records);
+    }
 }
 
 impl Effort {
@@ -149,6 +172,14 @@ impl Effort {
         self.millis += other.millis;
         self.bytes_read += other.bytes_read;
         self.bytes_written += other.bytes_written;
+        for (product, spent) in &other.gpus {
+            self.gpus.entry(product.clone()).or_default().add(spent);
+        }
+    }
+
+    /// Seconds of GPUs, over all products.
+    pub fn gpu_seconds(&self) -> u64 {
+        self.gpus.values().fold(0, |sum: u64, spent| sum.saturating_add(spent.gpu_millis)) / 1000
     }
 }
 

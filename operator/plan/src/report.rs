@@ -14,6 +14,8 @@ use crate::{Digest, StepId};
 pub const MAX_BYTES: usize = 4096;
 /// A Job has at most this many indexes.
 pub const MAX_TASKS: u32 = 10_000;
+/// Ten thousand GPUs for as many years: nobody has spent more on a step.
+const MAX_GPU_SECONDS: u64 = 10_000 * 10_000 * 366 * 86_400;
 /// Sentences are cut to this many characters.
 const MAX_SENTENCE: usize = 600;
 
@@ -42,10 +44,6 @@ pub struct Report {
     /// Why nothing goes on until a person acts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stalled: Option<String>,
-}
-
-fn is_zero(n: &u64) -> bool {
-    *n == 0
 }
 
 /// The pinned inventory, in numbers.
@@ -79,6 +77,13 @@ pub struct SealedStep {
     /// Shards rejected, by reason.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rejected: BTreeMap<String, u64>,
+    /// Seconds of GPUs that went into what the seal names.
+    #[serde(rename = "gpu", default, skip_serializing_if = "is_zero")]
+    pub gpu_seconds: u64,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// A step that can run.
@@ -182,6 +187,9 @@ impl Report {
             if sealed.rejected.values().fold(0, |sum: u64, n| sum.saturating_add(*n)) > sealed.shards {
                 return bad(format!("{}: more shards rejected than there are", sealed.step));
             }
+            if sealed.gpu_seconds > MAX_GPU_SECONDS {
+                return bad(format!("{}: {} GPU-seconds", sealed.step, sealed.gpu_seconds));
+            }
             sealed.rejected = std::mem::take(&mut sealed.rejected).into_iter().map(|(why, n)| (cut(&why), n)).collect();
         }
         if let Some(sentence) = &mut report.stalled {
@@ -216,6 +224,7 @@ mod tests {
             records_in: u64::MAX,
             records_out: u64::MAX,
             rejected: BTreeMap::from([("truncated-parquet".into(), 3)]),
+            gpu_seconds: MAX_GPU_SECONDS,
         };
         let mut all = Report { ready: vec![ready()], ..Report::default() };
         all.sealed = BUILD.iter().take(3).map(sealed).collect();
@@ -258,6 +267,25 @@ mod tests {
                 assert!(Report::parse(&good.as_bytes()[..n]).is_err());
             }
         }
+    }
+
+    #[test]
+    fn the_time_of_gpus_is_told_only_where_there_is_some_and_within_reason() {
+        let sealed = |gpu_seconds| SealedStep {
+            step: "caption/caption".into(),
+            shards: 9,
+            records_in: 1,
+            records_out: 1,
+            rejected: BTreeMap::new(),
+            gpu_seconds,
+        };
+        let report = |seconds| Report { sealed: vec![sealed(seconds)], ..Report::default() };
+        let without = String::from_utf8(report(0).encode()).unwrap();
+        // A controller that does not know the field yet must not be told of it for nothing.
+        assert!(!without.contains("gpu"), "{without}");
+        assert_eq!(Report::parse(without.as_bytes()).unwrap(), report(0));
+        assert_eq!(Report::parse(&report(7200).encode()).unwrap().sealed[0].gpu_seconds, 7200);
+        Report::parse(&report(MAX_GPU_SECONDS + 1).encode()).expect_err("more than anybody has");
     }
 
     #[test]

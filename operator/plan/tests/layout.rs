@@ -8,7 +8,7 @@ use realsyn_plan::graph::{Cut, find, ids};
 use realsyn_plan::judge::{Generations, Question, Verdict, judge_commits, judge_seal};
 use realsyn_plan::layout::{Inventory, Seals, ShardSpec, layout, made_from, partitions};
 use realsyn_plan::records::{
-    Commit, Data, Effort, Named, Object, Outcome, Part, Seal, commit_name, commit_void_name, parse_commit_name,
+    Commit, Data, Effort, Named, Object, Outcome, Part, Seal, Spent, commit_name, commit_void_name, parse_commit_name,
 };
 use realsyn_plan::{Digest, StepId};
 
@@ -290,4 +290,40 @@ fn names_of_commits_are_read_back_and_others_are_not() {
     for kind in ["gx.void", "g-1.void", "g0.commit", "attempt.rows.parquet", "g4294967296.void"] {
         assert_eq!(parse_commit_name(&format!("{key}.{kind}")), None, "{kind}");
     }
+}
+
+#[test]
+fn what_gpus_cost_is_summed_beside_the_root_and_old_records_are_read() {
+    let commit = |number: u32, gpus: &[(&str, u64)]| {
+        let spent = |millis: u64| Spent { gpu_millis: millis, shards: 1, records: 10 };
+        let commit = Commit {
+            step: ids::CAPTION.to_string(),
+            recipe: NO_DIGESTS.1,
+            key: Digest([number as u8; 32]),
+            number,
+            generation: 0,
+            attempt: "a".into(),
+            outcome: Outcome::Data(Data::default()),
+            effort: Effort {
+                millis: 5,
+                gpus: gpus.iter().map(|(product, millis)| ((*product).to_owned(), spent(*millis))).collect(),
+                ..Effort::default()
+            },
+        };
+        let hash = commit.encode().1;
+        (commit, hash)
+    };
+    let seal = |commits: &[(Commit, Digest)]| {
+        Seal::new(ids::CAPTION, NO_DIGESTS, 0, BTreeMap::new(), commits, &BTreeMap::new())
+    };
+    let without = seal(&[commit(0, &[]), commit(1, &[]), commit(2, &[])]);
+    let with = seal(&[commit(0, &[("L4", 1500)]), commit(1, &[("L4", 700)]), commit(2, &[("A100-SXM4-80GB", 900)])]);
+    assert_eq!(with.root, without.root, "what it cost is no part of what it is");
+    assert_eq!((with.effort.gpu_seconds(), without.effort.gpu_seconds()), (3, 0));
+    assert_eq!(with.effort.gpus["L4"], Spent { gpu_millis: 2200, shards: 2, records: 20 });
+    // Without GPUs a record has the bytes that it always had, and so an old one is read.
+    let (bytes, _) = without.encode();
+    assert!(!String::from_utf8(bytes.clone()).unwrap().contains("gpu"));
+    assert_eq!(serde_json::from_slice::<Seal>(&bytes).unwrap(), without);
+    assert_eq!(serde_json::from_slice::<Seal>(&with.encode().0).unwrap(), with);
 }

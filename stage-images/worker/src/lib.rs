@@ -15,6 +15,7 @@ pub mod exit;
 pub mod explain;
 pub mod failed_task;
 pub mod gc;
+pub mod measured;
 pub mod plan_command;
 pub mod progress;
 pub mod report;

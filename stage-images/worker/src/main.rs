@@ -90,7 +90,7 @@ fn run(command: Command, tail: &Tail) -> anyhow::Result<()> {
         Command::Build(args) => {
             let jobs = args.jobs.unwrap_or_else(default_jobs);
             let progress = Lines::new();
-            let done = build(&args, &progress, &Execution { jobs, order: Order::Forward, runs: 1 });
+            let done = build(&args, &progress, &Execution { jobs, order: Order::Forward, runs: 1, gpus: None });
             progress.finish();
             done.map(drop)
         }

@@ -13,10 +13,14 @@ use realsyn_plan::why::why;
 use realsyn_plan::{Step, cost};
 
 use crate::build::state;
+use crate::measured::ahead;
 use crate::progress::seconds;
 use crate::report::bytes;
 use crate::run::Run;
 use crate::session::{Locations, Session, read_manifests};
+
+/// Before what was measured, on a line of its own.
+pub const MEASURED: &str = "realsyn-measured: ";
 
 /// Prints what a build would do.
 #[derive(Debug, clap::Args)]
@@ -30,6 +34,10 @@ pub struct PlanArgs {
     /// Plan for the source as it is now, as `build --list` would
     #[arg(long)]
     pub list: bool,
+    /// For kubectl-realsyn: end with what was measured of the steps that hold GPUs. A variable, because the worker of an older
+    /// build knows no such argument.
+    #[arg(long, hide = true, env = "REALSYN_PLAN_MEASURED")]
+    pub measured: bool,
 }
 
 #[derive(Default)]
@@ -70,9 +78,10 @@ pub fn plan(args: &PlanArgs) -> anyhow::Result<String> {
     let steps: Vec<&'static Step> =
         BUILD.iter().chain(RELEASE).filter(|s| s.id.stage != Stage::Release || release.is_some()).collect();
     let (mut peak, mut now, mut to_run, mut work) = (0, 0, 0, 0.0);
+    let mut left = Vec::new();
     for stage_steps in steps.chunk_by(|a, b| a.id.stage == b.id.stage) {
         let stage = stage_steps[0].id.stage;
-        let line = line(&mut run, &steps, stage_steps)?;
+        let line = line(&mut run, &steps, stage_steps, &mut left)?;
         peak += line.stored;
         now += if line.measured { line.stored } else { 0 };
         work += line.core_seconds;
@@ -120,6 +129,10 @@ pub fn plan(args: &PlanArgs) -> anyhow::Result<String> {
             seconds(Duration::from_secs_f64(work))
         );
     }
+    if args.measured {
+        let ahead = serde_json::to_string(&ahead(&run, &left)?)?;
+        _ = writeln!(text, "{MEASURED}{ahead}");
+    }
     Ok(text)
 }
 
@@ -139,7 +152,13 @@ impl Line {
     }
 }
 
-fn line(run: &mut Run, all: &[&'static Step], steps: &[&'static Step]) -> anyhow::Result<Line> {
+/// Also adds the steps that are to run, with the shards that are left of each, where they are known.
+fn line(
+    run: &mut Run,
+    all: &[&'static Step],
+    steps: &[&'static Step],
+    ahead: &mut Vec<(&'static Step, Option<u64>)>,
+) -> anyhow::Result<Line> {
     let mut line = Line { shards: Some(0), steps: steps.len(), measured: true, ..Line::default() };
     for step in steps {
         let verdict = run.ledger.look(&state(run, step))?;
@@ -157,9 +176,13 @@ fn line(run: &mut Run, all: &[&'static Step], steps: &[&'static Step]) -> anyhow
             Some(Verdict::Run(found)) => {
                 line.missing += found.len() as u64;
                 left = found.len() as f64 / total.unwrap_or(1).max(1) as f64;
+                ahead.push((step, Some(found.len() as u64)));
                 missing = Some(found);
             }
-            None => line.missing += total.unwrap_or(0),
+            None => {
+                line.missing += total.unwrap_or(0);
+                ahead.push((step, total));
+            }
             Some(_) => left = 0.0,
         }
         let estimate = cost::estimates(all.iter().copied(), &run.inventory, &run.seals)[&step.id];

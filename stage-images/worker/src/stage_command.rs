@@ -2,6 +2,7 @@
 //! `realsyn build` does.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use realsyn_dataset::protocol::LedgerError;
@@ -15,7 +16,7 @@ use realsyn_plan::{Digest, Step, cost};
 use crate::build::{default_jobs, state};
 use crate::plan_command::tasks_of;
 use crate::progress::Quiet;
-use crate::run::{ENDING, Execution, Order, Run, StageError, run_shards};
+use crate::run::{ENDING, Execution, Gpus, Order, Run, StageError, run_shards};
 use crate::session::{Locations, Session};
 use crate::shards_of;
 use crate::stages::publish::ReleaseManifest;
@@ -142,6 +143,7 @@ fn sealed(step: &Step, seal: &Seal) -> SealedStep {
         records_in: seal.count("in"),
         records_out: seal.count("out"),
         rejected: seal.rejected.clone(),
+        gpu_seconds: seal.effort.gpu_seconds(),
     }
 }
 
@@ -168,6 +170,8 @@ fn complete(run: &Run, pool: Digest) -> anyhow::Result<Complete> {
 
 /// Runs the missing shards of one step, or those of them that a task names.
 pub fn stage(args: &StageArgs) -> anyhow::Result<()> {
+    // Before anything else: what the pod holds it holds from its start.
+    let gpus = Gpus::of_environment().map(Arc::new);
     let session = Session::open(&args.at)?;
     session.check_engines(|stage| args.step.split('/').next() == Some(stage.name()))?;
     let mut run = begin(&session)?;
@@ -183,7 +187,8 @@ pub fn stage(args: &StageArgs) -> anyhow::Result<()> {
                 let task = task(&run, step, list, index)?;
                 missing.retain(|m| task.contains(&m.spec.number));
             }
-            return work(&run, step, missing, args.jobs.unwrap_or_else(default_jobs));
+            let jobs = args.jobs.unwrap_or_else(default_jobs);
+            return work(&run, step, missing, &Execution { jobs, order: Order::Forward, runs: 1, gpus });
         }
         if let Some(Verdict::Sealed(seal)) = verdict {
             run.sealed(step.id, *seal);
@@ -192,9 +197,8 @@ pub fn stage(args: &StageArgs) -> anyhow::Result<()> {
     bail!("there is no step `{}`: steps are written stage/step, as in the file names below the output", args.step)
 }
 
-fn work(run: &Run, step: &'static Step, missing: Vec<Missing>, jobs: usize) -> anyhow::Result<()> {
-    let how = Execution { jobs, order: Order::Forward, runs: 1 };
-    match run_shards(run, step, missing.clone(), &how, &Quiet) {
+fn work(run: &Run, step: &'static Step, missing: Vec<Missing>, how: &Execution) -> anyhow::Result<()> {
+    match run_shards(run, step, missing.clone(), how, &Quiet) {
         Err(StageError::Ledger(error @ LedgerError::Gone { step: gone, number, .. })) => {
             let seal = &run.seals[&gone];
             run.ledger.forget(gone, seal, number, "an object that the seal names is gone")?;

@@ -102,7 +102,7 @@ fn prepare() -> Option<Fixture> {
         models: Some(models),
         ..Locations::default()
     };
-    let how = Execution { jobs: 2, order: Order::Forward, runs: 1 };
+    let how = Execution { jobs: 2, order: Order::Forward, runs: 1, gpus: None };
     let args = BuildArgs { at, jobs: None, list: false, no_report: true };
     build(&args, &Quiet, &how).unwrap();
     let session = Session::open(&args.at).unwrap();

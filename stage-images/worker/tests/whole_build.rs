@@ -6,19 +6,21 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use realsyn_dataset::formats::table::write_table;
 use realsyn_e2e::{Obelics, sample, write_corpus};
 use realsyn_plan::graph::{BUILD, RELEASE, find, ids};
 use realsyn_plan::layout::ShardSpec;
+use realsyn_plan::placement::Ahead;
 use realsyn_plan::report::Report;
 use realsyn_worker::affected::affected;
 use realsyn_worker::build::{BuildArgs, Outcome, build};
 use realsyn_worker::explain::load_seals;
+use realsyn_worker::plan_command::{MEASURED, PlanArgs};
 use realsyn_worker::progress::Quiet;
-use realsyn_worker::run::{Execution, Job, Order};
+use realsyn_worker::run::{Execution, Gpus, Job, Order};
 use realsyn_worker::session::{Locations, Session};
 use realsyn_worker::stages::rows::{Gathered, Pair};
 use realsyn_worker::withdraw::{WithdrawArgs, withdraw};
@@ -65,7 +67,7 @@ fn prepare() -> Option<Fixture> {
     let rows = sample(&openstax, DOCUMENTS, WORDS).unwrap();
     write_corpus(&folder.join("corpus"), &rows, FILES).unwrap();
     let mut fixture = Fixture { folder, models, images: openstax.join("images"), digest: String::new() };
-    fixture.digest = fixture.digest_of("reference", &Execution { jobs: 1, order: Order::Forward, runs: 1 });
+    fixture.digest = fixture.digest_of("reference", &Execution { jobs: 1, order: Order::Forward, runs: 1, gpus: None });
     Some(fixture)
 }
 
@@ -128,12 +130,36 @@ impl Fixture {
     }
 }
 
-const TWO: Execution = Execution { jobs: 2, order: Order::Forward, runs: 1 };
+const TWO: Execution = Execution { jobs: 2, order: Order::Forward, runs: 1, gpus: None };
 
 #[test]
 fn two_threads_in_reverse_order_with_every_shard_raced_give_the_same_digest() {
     let Some((f, _one)) = fixture() else { return };
-    assert_eq!(f.digest_of("raced", &Execution { jobs: 2, order: Order::Reverse, runs: 2 }), f.digest);
+    // As if two GPUs were held: what that cost is told beside what is published, and changes nothing of it.
+    let gpus = Some(Arc::new(Gpus::new(2, "L4")));
+    let began = std::time::Instant::now();
+    assert_eq!(f.digest_of("raced", &Execution { jobs: 2, order: Order::Reverse, runs: 2, gpus }), f.digest);
+    let held = 2 * began.elapsed().as_millis() as u64;
+
+    // Another corpus with the same settings is planned by what was measured.
+    let change = Change {
+        spec: "  preview: {shards: 1}\n",
+        stages: "    sentenceEmbed: {gpu: {count: 2}}\n",
+        ..Change::default()
+    };
+    let at = Locations {
+        files: vec![f.manifest("raced-plan", &change)],
+        out: Some(f.out("raced")),
+        models: Some(f.models.clone()),
+        ..Locations::default()
+    };
+    let plan = PlanArgs { at, against: None, list: false, measured: true };
+    let plan = realsyn_worker::plan_command::plan(&plan).unwrap();
+    let line = plan.lines().find_map(|line| line.strip_prefix(MEASURED)).unwrap();
+    let ahead: Vec<Ahead> = serde_json::from_str(line).unwrap();
+    assert_eq!(ahead.iter().map(|step| step.step.as_str()).collect::<Vec<_>>(), ["sentence-embed/embed"], "{plan}");
+    let spent = ahead[0].gpus["L4"];
+    assert!(spent.shards > 0 && spent.records > 0 && spent.gpu_millis > 0 && spent.gpu_millis < held, "{spent:?}");
 }
 
 #[test]
@@ -273,7 +299,7 @@ fn a_growing_corpus_runs_only_what_is_new_and_bad_input_costs_itself() {
     ];
     std::fs::write(corpus.join("zz-strange.parquet"), write_table(&rows).unwrap()).unwrap();
     let before = commits(&f.out("growing"));
-    let listed = realsyn_worker::plan_command::PlanArgs {
+    let listed = PlanArgs {
         at: Locations {
             files: vec![f.manifest("growing-plan", &change(""))],
             out: Some(f.out("growing")),
@@ -282,6 +308,7 @@ fn a_growing_corpus_runs_only_what_is_new_and_bad_input_costs_itself() {
         },
         against: None,
         list: true,
+        measured: false,
     };
     let plan = realsyn_worker::plan_command::plan(&listed).unwrap();
     let line = |stage: &str| plan.lines().find(|l| l.starts_with(&format!("{stage} "))).unwrap().to_owned();

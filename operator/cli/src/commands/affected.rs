@@ -76,6 +76,7 @@ async fn ask(cluster: &Cluster, release: &DynamicObject, id: Id, args: &PodArgs)
         manifests,
         image,
         patience: Duration::from_secs(args.timeout),
+        switch: None,
     };
     let mut said = Vec::new();
     let mut keep = |bytes: &[u8]| {

@@ -3,6 +3,7 @@
 mod affected;
 mod change;
 mod explain;
+mod forecast;
 mod gc;
 mod logs;
 mod placement;

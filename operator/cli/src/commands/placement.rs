@@ -11,6 +11,7 @@ use realsyn_objects::nodes::{GpuNode, planners_view};
 use realsyn_objects::plan::Plan;
 use realsyn_plan::placement::{Inventory, Placement};
 
+use super::forecast::{Forecast, Sum};
 use crate::cluster::Cluster;
 use crate::format::wrap;
 
@@ -20,9 +21,9 @@ const MANY: u32 = 10_000;
 const REASONS: usize = 6;
 
 /// The table for a plan, or nothing if no stage holds GPUs.
-pub async fn placement(cluster: &Cluster, plan: &Plan, width: usize) -> String {
+pub async fn placement(cluster: &Cluster, plan: &Plan, forecast: &Forecast, width: usize) -> String {
     match plan.required().any(|stage| plan.wants_gpu(stage).is_some()) {
-        true => table(plan, &inventory(cluster).await, width),
+        true => table(plan, &inventory(cluster).await, forecast, width),
         false => String::new(),
     }
 }
@@ -35,15 +36,22 @@ async fn inventory(cluster: &Cluster) -> Inventory {
     // Without agents there are none, and labels have to do.
     let gpu_nodes = gpu_nodes.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
     let gpu_nodes: BTreeMap<String, GpuNode> = gpu_nodes.into_iter().map(|n| (n.name_any(), n)).collect();
-    nodes.items.iter().map(|node| planners_view(node, gpu_nodes.get(&node.name_any()))).collect()
+    nodes.items.iter().map(|node| planners_view(node, gpu_nodes.get(&node.name_any()), None)).collect()
 }
 
-fn table(plan: &Plan, inventory: &Inventory, width: usize) -> String {
-    let mut text = format!("\n{:<26} {:>9} {:>5} {:>8} {:>5}  needs\n", "GPUs for", "nodes", "GPUs", "at once", "now");
+fn table(plan: &Plan, inventory: &Inventory, forecast: &Forecast, width: usize) -> String {
+    let mut text = format!(
+        "\n{:<26} {:>9} {:>5} {:>8} {:>5} {:>7} {:>7} {:>9}  needs\n",
+        "GPUs for", "nodes", "GPUs", "at once", "now", "hours", "GPU-h", "cost"
+    );
+    let mut sum = Sum::default();
     for stage in plan.required() {
         let Some(demand) = plan.demand(stage, MANY) else { continue };
         let placement = inventory.place(&demand);
-        _ = writeln!(text, "{} {demand}", row(stage, &placement, inventory));
+        let expected = forecast.of(stage, &placement);
+        sum.add(&expected);
+        _ = writeln!(text, "{} {}  {demand}", row(stage, &placement, inventory), expected.columns());
+        forecast.rates(stage).iter().for_each(|rate| lines(&mut text, rate, width));
         if placement.nodes.is_empty() {
             lines(&mut text, &placement.sentence, width);
         } else {
@@ -56,7 +64,7 @@ fn table(plan: &Plan, inventory: &Inventory, width: usize) -> String {
             }
         }
     }
-    text.push_str("Hours and cost are not told: nothing has been measured on these GPUs.\n");
+    lines_at(&mut text, &sum.sentence(), 0, width);
     text
 }
 
@@ -67,19 +75,24 @@ fn row(stage: Stage, placement: &Placement, inventory: &Inventory) -> String {
         false => "?".to_owned(),
     };
     let now = placement.now.filter(|_| inventory.is_known()).map_or("?".to_owned(), |now| now.to_string());
-    format!("{:<26} {nodes:>9} {:>5} {:>8} {now:>5} ", stage.name(), placement.gpus, placement.at_once)
+    format!("{:<26} {nodes:>9} {:>5} {:>8} {now:>5}", stage.name(), placement.gpus, placement.at_once)
 }
 
 fn lines(text: &mut String, sentence: &str, width: usize) {
-    for line in wrap(sentence, width.saturating_sub(4)) {
-        _ = writeln!(text, "    {line}");
+    lines_at(text, sentence, 4, width);
+}
+
+fn lines_at(text: &mut String, sentence: &str, indent: usize, width: usize) {
+    for line in wrap(sentence, width.saturating_sub(indent)) {
+        _ = writeln!(text, "{:indent$}{line}", "");
     }
 }
 
 #[cfg(test)]
 mod tests {
     use realsyn_crds::{Gpu, Quantity, parse_manifests};
-    use realsyn_plan::placement::{NodeFacts, NodeGpus};
+    use realsyn_plan::placement::{Ahead, NodeFacts, NodeGpus};
+    use realsyn_plan::records::Spent;
 
     use super::*;
 
@@ -113,13 +126,33 @@ mod tests {
             node("cpu-1", None),
             node("cpu-2", None),
         ];
-        let text = table(&plan(), &nodes.into_iter().collect(), 100);
+        let nodes: Inventory = nodes.into_iter().collect();
+        let text = table(&plan(), &nodes, &Forecast::default(), 100);
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[1], "GPUs for                       nodes  GPUs  at once   now  needs");
-        assert_eq!(lines[2], "sentence-score                1 of 4     8        8     ?  1 GPU with 60 GiB");
+        let heads = "GPUs for                       nodes  GPUs  at once   now   hours   GPU-h      cost  needs";
+        assert_eq!(lines[1], heads);
+        let row =
+            "sentence-score                1 of 4     8        8     ?       –       –         –  1 GPU with 60 GiB";
+        assert_eq!(lines[2], row);
         assert_eq!(lines[3], "    gpu-2: A100-SXM4-40GB has 40 GiB, 60 needed");
         assert_eq!(lines[4], "    2 nodes: no GPUs");
-        let text = table(&plan(), &Inventory::unknown(), 100);
+        assert!(
+            text.ends_with("Hours and cost are told only of what was measured with the same settings.\n"),
+            "{text}"
+        );
+
+        // 5,400 shards, each two seconds of a GPU: three hours of one, and so three eighths of an hour of eight.
+        let spent = Spent { gpu_millis: 2_000_000, shards: 1000, records: 7_000_000 };
+        let gpus = BTreeMap::from([("A100-SXM4-80GB".to_owned(), spent)]);
+        let ahead = Ahead { step: "sentence-score/score".to_owned(), shards: Some(5400), gpus };
+        let text = table(&plan(), &nodes, &Forecast::new(Some(&[ahead]), &[("A100-80GB".to_owned(), 2.5)]), 100);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[2].contains("     ?     0.4     3.0      7.50  1 GPU"), "{text}");
+        assert_eq!(lines[3], "    3,500 records a second were measured on each A100-SXM4-80GB");
+        assert!(text.ends_with("Together 3.0 GPU-hours, which cost 7.50.\n"), "{text}");
+        let text = table(&plan(), &nodes, &Forecast::new(Some(&[]), &[]), 100);
+        assert!(text.ends_with("Nothing of it is left to run.\n"), "{text}");
+        let text = table(&plan(), &Inventory::unknown(), &Forecast::default(), 100);
         assert!(text.contains("may not read nodes"), "{text}");
     }
 }

@@ -11,6 +11,7 @@ use realsyn_objects::manifest::{self, Manifests};
 use realsyn_objects::plan::Plan;
 use serde_json::{Value, json};
 
+use super::forecast::{Forecast, Measured};
 use super::placement::placement;
 use crate::args::{PlanArgs, PodArgs};
 use crate::cluster::Cluster;
@@ -38,12 +39,26 @@ pub async fn plan(cluster: &Cluster, args: &PlanArgs) -> Result<u8> {
         manifests.insert(format!("release-{n}.yaml"), manifest::manifest(release, Kind::Release));
     }
     let patience = Duration::from_secs(args.pod.timeout);
-    let store =
-        Store { cluster, kind: Kind::Build, object: &build, plan, manifests, config_map: None, image, patience };
-    let ended = store.run("plan", &["plan".to_owned()], &mut pass_on).await?;
+    let switch = Some("REALSYN_PLAN_MEASURED");
+    let store = Store {
+        cluster,
+        kind: Kind::Build,
+        object: &build,
+        plan,
+        manifests,
+        config_map: None,
+        image,
+        patience,
+        switch,
+    };
+    let mut measured = Measured::default();
+    let mut sink = |text: &[u8]| measured.take(text, &mut pass_on);
+    let ended = store.run("plan", &["plan".to_owned()], &mut sink).await?;
+    measured.end(&mut pass_on)?;
     must_tell(&ended)?;
     if ended.code == 0 {
-        print(placement(cluster, &store.plan, Style::of_stdout().width).await.as_bytes())?;
+        let forecast = Forecast::new(measured.ahead().as_deref(), &args.prices);
+        print(placement(cluster, &store.plan, &forecast, Style::of_stdout().width).await.as_bytes())?;
     }
     Ok(ended.code)
 }

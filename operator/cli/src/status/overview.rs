@@ -162,8 +162,21 @@ pub struct StageLine {
     pub started_at: Option<String>,
     /// When it was sealed.
     pub sealed_at: Option<String>,
+    /// Tasks that take much longer than others.
+    pub stragglers: Vec<String>,
     /// Seconds of GPUs.
     pub gpu_seconds: u64,
+    /// Those that went into what is sealed.
+    pub useful_gpu_seconds: Option<u64>,
+}
+
+impl StageLine {
+    /// The share of the GPUs' time that went into what is sealed: the rest went into starts, and into attempts that were
+    /// lost. None where others paid for what is sealed.
+    pub fn useful_share(&self) -> Option<f64> {
+        let useful = self.useful_gpu_seconds.filter(|useful| *useful <= self.gpu_seconds && self.gpu_seconds > 0)?;
+        Some(useful as f64 / self.gpu_seconds as f64)
+    }
 }
 
 impl Overview {
@@ -310,6 +323,8 @@ fn line(s: StageStatus) -> StageLine {
         placement: s.placement,
         started_at: s.started_at,
         sealed_at: s.sealed_at,
+        stragglers: s.stragglers,
         gpu_seconds: s.gpu_seconds,
+        useful_gpu_seconds: s.useful_gpu_seconds,
     }
 }

@@ -219,6 +219,14 @@ impl Page<'_> {
             }
             self.note(4, Tone::Faint, &text);
         }
+        if !s.stragglers.is_empty() {
+            self.note(4, Tone::Slow, &format!("takes three times as long as others: {}", s.stragglers.join(", ")));
+        }
+        if let Some(share) = s.useful_share().filter(|_| s.state == StageState::Sealed) {
+            // Rounded down: all is said only of all.
+            let percent = (100.0 * share).floor();
+            self.note(4, Tone::Faint, &format!("{percent:.0} % of its GPU-hours went into what is sealed"));
+        }
         if !s.rejected.is_empty() {
             let all: u64 = s.rejected.values().sum();
             let mut reasons: Vec<(&String, &u64)> = s.rejected.iter().collect();

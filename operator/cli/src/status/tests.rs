@@ -67,6 +67,7 @@ fn running() -> DynamicObject {
     fetch.as_object_mut().unwrap().remove("startedAt");
     let mut embed = sealed("image-embed", (1204, 2_100_000, 2_100_000), ("10:10:00", "11:40:00"));
     embed["gpuSeconds"] = json!(43_200);
+    embed["usefulGpuSeconds"] = json!(39_744);
     let why = "sentence-score: score: task 3 ended with 67: the language model's server did not answer for 120 s";
     let status = json!({
         "observedGeneration": 3,
@@ -83,7 +84,7 @@ fn running() -> DynamicObject {
             documents, fetch, embed,
             {
                 "name": "sentence-score", "state": "Running", "step": "score", "shards": 1024, "shardsDone": 400, "tasks": 64,
-                "tasksDone": 12, "attempt": 2, "failures": 1, "retryAt": "2026-03-01T12:00:40Z", "gpuSeconds": 7_920,
+                "tasksDone": 12, "attempt": 2, "stragglers": ["task 17 on gpu-3 (A100-SXM4-80GB)"], "failures": 1, "retryAt": "2026-03-01T12:00:40Z", "gpuSeconds": 7_920,
                 "startedAt": "2026-03-01T11:20:00Z", "placement": "NVIDIA-A100-SXM4-40GB × 8",
                 "waitsFor": why.trim_start_matches("sentence-score: "),
             },

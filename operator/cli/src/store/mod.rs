@@ -48,6 +48,8 @@ pub struct Store<'a> {
     pub image: String,
     /// How long the pod may take until it runs.
     pub patience: Duration,
+    /// A switch of the command that older workers may not know: they read over a variable, not over an argument.
+    pub switch: Option<&'static str>,
 }
 
 impl<'a> Store<'a> {
@@ -78,6 +80,7 @@ impl<'a> Store<'a> {
             config_map: found.map(|_| config_map),
             image,
             patience: Duration::from_secs(args.timeout),
+            switch: None,
         })
     }
 
@@ -131,6 +134,9 @@ impl<'a> Store<'a> {
         // What it printed last is the reason of a failure, even where its log cannot be read.
         spec["containers"][0]["terminationMessagePolicy"] = json!("FallbackToLogsOnError");
         spec["activeDeadlineSeconds"] = json!(LONGEST);
+        if let (Some(name), Some(env)) = (self.switch, spec["containers"][0]["env"].as_array_mut()) {
+            env.push(json!({ "name": name, "value": "true" }));
+        }
         let owner = self.object.uid().map(|uid| {
             json!([{
                 "apiVersion": realsyn_crds::API_VERSION, "kind": self.kind.name(), "name": self.object.name_any(), "uid": uid,

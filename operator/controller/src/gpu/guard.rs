@@ -115,7 +115,7 @@ impl Guard {
     }
 
     async fn look(&self, name: &str, suspected: &BTreeMap<String, Timestamp>) -> Result<(), kube::Error> {
-        if self.context.nodes.gpu_nodes.is_empty() {
+        if !self.context.nodes.are_there() {
             // Not listed yet, or not to be read: that is no reason to end a quarantine.
             return Ok(());
         }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use kube::runtime::reflector::{ObjectRef, Store};
 pub use realsyn_objects::nodes::GpuNode;
@@ -22,6 +23,7 @@ pub struct Nodes {
 #[derive(Default)]
 struct PlannersView {
     nodes: BTreeMap<String, NodeGpus>,
+    silent: BTreeMap<String, Timestamp>,
     inventory: Option<Arc<Inventory>>,
 }
 
@@ -29,7 +31,7 @@ impl Nodes {
     /// Over these caches. Without nodes to read (`watched` is false) nothing is known.
     pub fn new(nodes: Store<Node>, gpu_nodes: Store<GpuNode>, watched: bool) -> Self {
         let inventory = (!watched).then(|| Arc::new(Inventory::unknown()));
-        Self { nodes, gpu_nodes, view: Mutex::new(PlannersView { nodes: BTreeMap::new(), inventory }) }
+        Self { nodes, gpu_nodes, view: Mutex::new(PlannersView { inventory, ..PlannersView::default() }) }
     }
 
     /// The names of all nodes that are known, or were until now.
@@ -45,8 +47,10 @@ impl Nodes {
     /// A node or its `GpuNode` has changed, come, or gone. Tells whether other stages fit it now.
     pub fn changed(&self, name: &str) -> bool {
         let gpu_node = self.gpu_nodes.get(&ObjectRef::new(name));
-        let now = self.nodes.get(&ObjectRef::new(name)).map(|node| planners_view(&node, gpu_node.as_deref()));
+        let node = self.nodes.get(&ObjectRef::new(name));
         let mut view = self.view.lock().unwrap_or_else(PoisonError::into_inner);
+        let silent = view.silent.get(name).map(Timestamp::to_string);
+        let now = node.map(|node| planners_view(&node, gpu_node.as_deref(), silent.as_deref()));
         let before = match &now {
             Some(now) => view.nodes.insert(name.to_owned(), now.clone()),
             None => view.nodes.remove(name),
@@ -56,6 +60,16 @@ impl Nodes {
         }
         view.inventory = None;
         !matches!((before, now), (Some(before), Some(now)) if before.fits_like(&now))
+    }
+
+    /// The nodes whose agent is silent, and since when. Each node of which that has changed has [`changed`](Self::changed).
+    pub fn silence(&self, silent: BTreeMap<String, Timestamp>) {
+        self.view.lock().unwrap_or_else(PoisonError::into_inner).silent = silent;
+    }
+
+    /// Whether any `GpuNode` is known: before they are listed, or where they may not be read, their absence says nothing.
+    pub fn are_there(&self) -> bool {
+        !self.gpu_nodes.is_empty()
     }
 
     /// The GPUs of the cluster.

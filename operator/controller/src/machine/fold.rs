@@ -111,6 +111,8 @@ fn seal(view: &View, state: &mut State, recipes: &Recipes, sealed: &[SealedStep]
         (entry.failures, entry.tasks, entry.tasks_done) = (0, 0, 0);
         (entry.shards, entry.shards_done) = (last.shards, last.shards);
         (entry.records_in, entry.records_out) = (steps[0].records_in, last.records_out);
+        let useful = steps.iter().fold(0, |sum: u64, step| sum.saturating_add(step.gpu_seconds));
+        entry.useful_gpu_seconds = (useful > 0).then_some(useful);
         entry.rejected.clear();
         // Few reasons exist; a store that says otherwise must not make the status grow.
         let mut room = REASONS;

@@ -14,6 +14,7 @@ mod seen;
 mod sharing;
 #[cfg(test)]
 mod simulation;
+mod stragglers;
 #[cfg(test)]
 mod tests;
 
@@ -164,14 +165,15 @@ impl State {
         self.stage(stage).is_some_and(|s| s.state == StageState::Sealed)
     }
 
-    /// When something is to be looked at again without having been told: a wait is over, a budget may be spent, or a
-    /// neighbour done.
+    /// When something is to be looked at again without having been told: a wait is over, a budget may be spent, a
+    /// neighbour done, or a task becomes slow.
     pub fn wake_at(&self, view: &View) -> Option<Timestamp> {
         let spends = view.plan.build.budget.is_some()
             && self.stages.iter().any(|s| s.step.is_some() && view.plan.wants_gpu(s.name).is_some());
         let minute = spends.then(|| view.now + SignedDuration::from_mins(1));
         let held = self.stages.iter().any(sharing::is_held).then(|| view.now + NEIGHBOURS);
-        self.wait_ends().into_iter().chain(minute).chain(held).min()
+        let slow = stragglers::next(view, self);
+        self.wait_ends().into_iter().chain(minute).chain(held).chain(slow).min()
     }
 
     fn wait_ends(&self) -> Option<Timestamp> {
@@ -214,6 +216,7 @@ pub fn step(view: &View, mut state: State) -> State {
             look.due = false;
         }
     }
+    stragglers::name(view, &mut state);
     conditions::describe(view, &mut state);
     state
 }

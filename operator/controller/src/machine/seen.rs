@@ -48,6 +48,8 @@ pub enum JobPhase {
 pub struct SeenPod {
     /// Its index.
     pub index: Option<u32>,
+    /// Its node, once it has one.
+    pub node: Option<String>,
     /// Since when its container has run.
     pub started_at: Option<Timestamp>,
     /// When that ended.

@@ -14,6 +14,7 @@ use crate::names::{advance_name, job_name};
 mod changes;
 mod placement;
 mod sharing;
+mod stragglers;
 
 const UID: &str = "0b1c";
 
@@ -178,6 +179,7 @@ fn report(sealed: &[&str], ready: &[ReadyStep]) -> Report {
         records_in: 10,
         records_out: 9,
         rejected: BTreeMap::new(),
+        gpu_seconds: 0,
     });
     Report {
         inventory: Some(Listed { root: root(), files: 4, shards: 4, bytes: 1000 }),

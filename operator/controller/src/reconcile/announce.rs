@@ -43,6 +43,16 @@ fn turns(before: &Value, after: &Value) -> Vec<Event> {
         // Events of one reason and one action are counted as one; each stage is an action of its own.
         events.push(event(EventType::Normal, "StageSealed", &format!("Seal/{name}"), &note));
     }
+    for stage in list(after, "stages") {
+        let name = stage["name"].as_str().unwrap_or_default();
+        let old = list(before, "stages").find(|s| s["name"] == name);
+        let was = |task: &Value| old.and_then(|s| s["stragglers"].as_array()).is_some_and(|all| all.contains(task));
+        for task in stage["stragglers"].as_array().into_iter().flatten().filter(|task| !was(task)) {
+            let task = task.as_str().unwrap_or_default();
+            let note = format!("{name}: {task} takes more than three times as long as the others");
+            events.push(event(EventType::Warning, "SlowTask", &format!("Slow/{name}/{task}"), &note));
+        }
+    }
     for (name, type_) in
         [("Suspended", EventType::Normal), ("Ready", EventType::Normal), ("Stalled", EventType::Warning)]
     {

@@ -296,7 +296,8 @@ fn pod_of(pod: &Pod) -> SeenPod {
         Some(words(unplaced.reason, unplaced.message))
     };
     let waits_for = if ended.is_some() { None } else { container.or_else(scheduled) };
-    SeenPod { index, started_at: began.map(|t| t.0), ended_at, waits_for, ended }
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
+    SeenPod { index, node, started_at: began.map(|t| t.0), ended_at, waits_for, ended }
 }
 
 #[cfg(test)]

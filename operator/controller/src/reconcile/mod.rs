@@ -96,6 +96,8 @@ pub async fn reconcile(kind: Kind, object: Arc<DynamicObject>, context: Arc<Cont
         announce::announce(kind, &object, &next, &context).await;
     }
     context.metrics.progress(kind, &object, &state.conditions);
+    let slow = state.stages.iter().map(|s| s.stragglers.len()).sum();
+    context.metrics.slow_tasks(object.uid().as_deref().unwrap_or_default(), slow);
     let actions = machine::actions(&view, &state);
     if !actions.is_empty() && !written {
         // No write has proved that the cache is current, and from an old one a Job would be made again that has run.

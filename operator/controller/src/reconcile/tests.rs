@@ -13,7 +13,7 @@ use crate::machine::{Action, Order, State, Work};
 use realsyn_crds::{Manifest, parse_manifests};
 use realsyn_objects::server;
 use realsyn_plan::graph::ids;
-use realsyn_plan::placement::{Demand, Inventory};
+use realsyn_plan::placement::{Demand, Inventory, NodeFacts, NodeGpus};
 
 const COLLECTOR: &str = "http://collector:4318";
 
@@ -25,6 +25,7 @@ fn options() -> Options {
         concurrency: 1,
         gpus: true,
         taint_nodes: false,
+        agents_namespace: None,
         worker_otlp_endpoint: Some(COLLECTOR.to_owned()),
         server: server::Settings { image: "vllm@sha256:2".to_owned(), patience: None },
     }
@@ -69,13 +70,18 @@ fn pods_know_their_trace_and_what_a_job_is_made_of_does_not() {
     let object = example(|_| {});
     let parent = json!(realsyn_plan::trace::traceparent("u", 3));
     for work in [step(ids::SCORE), Work::Advance { known: Vec::new() }] {
+        let holds_gpus = matches!(work, Work::Step { .. });
         let job = job(&object, work);
         let template = &job["spec"]["template"];
         assert_eq!(template["metadata"]["annotations"], json!({ "realsyn.dev/traceparent": parent }));
-        let env = json!([
+        let mut env = json!([
             { "name": "TRACEPARENT", "value": parent },
             { "name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": COLLECTOR },
         ]);
+        if holds_gpus {
+            let held = [("REALSYN_GPUS", "1"), ("REALSYN_GPU_PRODUCTS", "")];
+            env.as_array_mut().unwrap().extend(held.map(|(name, value)| json!({ "name": name, "value": value })));
+        }
         assert_eq!(template["spec"]["containers"][0]["env"], env);
     }
     // Another generation is another trace, but no reason to replace a Job whose settings are the same.
@@ -84,6 +90,34 @@ fn pods_know_their_trace_and_what_a_job_is_made_of_does_not() {
     let [before, after] = [&object, &later].map(|object| job(object, step(ids::SCORE)));
     assert_eq!(before["metadata"]["annotations"], after["metadata"]["annotations"]);
     assert_ne!(before["spec"]["template"]["metadata"], after["spec"]["template"]["metadata"]);
+}
+
+#[test]
+fn a_worker_is_told_what_gpus_it_may_hold() {
+    let node = |name: &str, product: &str| {
+        let label = |name: &str, value: &str| (format!("nvidia.com/gpu.{name}"), value.to_owned());
+        let facts = NodeFacts {
+            name: name.to_owned(),
+            labels: [label("product", product), label("memory", "81920"), label("count", "8")].into(),
+            allocatable: [("nvidia.com/gpu".to_owned(), "8".to_owned())].into(),
+            ready: true,
+            ..NodeFacts::default()
+        };
+        NodeGpus::of(&facts, None)
+    };
+    let nodes: Inventory =
+        [node("a", "NVIDIA-H100-80GB-HBM3"), node("b", "NVIDIA-A100-SXM4-80GB"), node("c", "NVIDIA-A100-SXM4-80GB")]
+            .into_iter()
+            .collect();
+    let mut work = step(ids::SCORE);
+    if let Work::Step { placement, .. } = &mut work {
+        let demand = Demand { count: 2, tasks: 40, ..Demand::new(&realsyn_crds::Gpu::default(), None) };
+        *placement = Some(Box::new(nodes.place(&demand)));
+    }
+    let job = job(&example(|_| {}), work);
+    let env = job["spec"]["template"]["spec"]["containers"][0]["env"].as_array().unwrap();
+    let value = |name: &str| env.iter().find(|v| v["name"] == name).unwrap()["value"].as_str().unwrap();
+    assert_eq!((value("REALSYN_GPUS"), value("REALSYN_GPU_PRODUCTS")), ("2", "A100-SXM4-80GB,H100-SXM5-80GB"));
 }
 
 #[test]

@@ -81,6 +81,7 @@ impl Store {
                         records_in: counts.0,
                         records_out: counts.1,
                         rejected: (self.rejected)(step),
+                        gpu_seconds: 0,
                     });
                 }
                 continue;

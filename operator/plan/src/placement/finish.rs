@@ -1,17 +1,32 @@
-//! When a stage will be done, by rates that were measured. Nothing is guessed.
+//! When a stage will be done and what it will cost, by rates that were measured. Nothing is guessed.
 
 use std::collections::BTreeMap;
 
-use realsyn_crds::Stage;
+use serde::{Deserialize, Serialize};
 
-use super::Placement;
+use super::{Placement, Product};
+use crate::StepId;
+use crate::records::Spent;
+
+/// Of a step that is to run: what is left of it, and what was measured of it before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ahead {
+    /// The step, as `stage/step`.
+    pub step: String,
+    /// Shards that are to run, where that is known yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shards: Option<u64>,
+    /// By product: what shards took that were made with the same settings.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub gpus: BTreeMap<String, Spent>,
+}
 
 /// What was measured, and what GPUs cost.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Rates {
-    /// Shards per GPU-second, by stage and by what the pods were given ([`NodeFit::unit`](super::NodeFit::unit)).
-    pub shards: BTreeMap<(Stage, String), f64>,
-    /// Cost of a GPU-hour, by the same.
+    /// What shards took, by step and by what the pods were given ([`NodeFit::unit`](super::NodeFit::unit)).
+    pub spent: BTreeMap<(StepId, String), Spent>,
+    /// Cost of a GPU-hour, by product, as much of its name as one cares to write.
     pub prices: BTreeMap<String, f64>,
 }
 
@@ -27,27 +42,63 @@ pub struct Finish {
 }
 
 impl Rates {
-    /// When so many shards will be done where a placement says; `None` unless every product that it may use was measured
-    /// at this stage. Pods are taken to be spread over products as the GPUs are, because the scheduler picks.
-    pub fn finish(&self, placement: &Placement, stage: Stage, shards: u64) -> Option<Finish> {
+    /// When so many shards of steps, one after the other, will be done where a placement says; `None` unless every product
+    /// that it may use was measured at each of them. Pods are taken to be spread over products as the GPUs are, because
+    /// the scheduler picks, and shards to be like those before.
+    pub fn finish(&self, placement: &Placement, steps: &[(StepId, u64)]) -> Option<Finish> {
         let mut pods_by_unit = BTreeMap::<&str, u32>::new();
         for node in &placement.nodes {
             *pods_by_unit.entry(&*node.unit).or_default() += node.empty;
         }
         let all: u32 = pods_by_unit.values().sum();
-        if all == 0 || placement.at_once == 0 {
+        if all == 0 || placement.at_once == 0 || steps.is_empty() {
             return None;
         }
         let count = f64::from(placement.allocation.amount);
-        let (mut per_second, mut per_hour) = (0.0, Some(0.0));
-        for (unit, pods) in pods_by_unit {
-            let gpus = f64::from(pods) / f64::from(all) * f64::from(placement.at_once) * count;
-            let rate = self.shards.get(&(stage, unit.to_owned())).filter(|rate| **rate > 0.0)?;
-            per_second += gpus * rate;
-            per_hour = per_hour.zip(self.prices.get(unit)).map(|(sum, price)| sum + gpus * price);
+        let mut finish = Finish { hours: 0.0, gpu_hours: 0.0, cost: Some(0.0) };
+        for (step, shards) in steps {
+            // No more pods than shards have work.
+            let pods_at_once = f64::from(placement.at_once).min(*shards as f64);
+            let (mut per_second, mut per_hour) = (0.0, Some(0.0));
+            for (unit, pods) in &pods_by_unit {
+                let gpus = f64::from(*pods) / f64::from(all) * pods_at_once * count;
+                let rate = self.spent.get(&(*step, (*unit).to_owned())).and_then(Spent::shards_per_second)?;
+                per_second += gpus * rate;
+                per_hour = per_hour.zip(self.price(unit)).map(|(sum, price)| sum + gpus * price);
+            }
+            let hours = if *shards == 0 { 0.0 } else { *shards as f64 / per_second / 3600.0 };
+            finish.hours += hours;
+            finish.gpu_hours += hours * pods_at_once * count;
+            finish.cost = finish.cost.zip(per_hour).map(|(sum, per_hour)| sum + per_hour * hours);
         }
-        let hours = shards as f64 / per_second / 3600.0;
-        let gpu_hours = hours * f64::from(placement.at_once) * count;
-        Some(Finish { hours, gpu_hours, cost: per_hour.map(|c| c * hours) })
+        Some(finish)
+    }
+
+    /// The price of a GPU-hour: that of exactly this name, else that of whole GPUs which says most of it. A part of a GPU has
+    /// a price of its own or none.
+    pub fn price(&self, unit: &str) -> Option<f64> {
+        if let Some(price) = self.prices.get(unit) {
+            return Some(*price);
+        }
+        if unit.contains("-MIG-") || unit.ends_with("-SHARED") {
+            return None;
+        }
+        let product = Product::parse(unit)?;
+        let said = |wanted: &Product| u8::from(wanted.form_factor.is_some()) + u8::from(wanted.memory_gb.is_some());
+        let named = self.prices.iter().filter_map(|(name, price)| Some((Product::parse(name)?, *price)));
+        let fitting = named.filter(|(wanted, _)| product.is_a(wanted));
+        fitting.max_by_key(|(wanted, _)| said(wanted)).map(|(_, price)| price)
+    }
+}
+
+impl Spent {
+    /// Shards in a second of one GPU; `None` where too little was measured to tell.
+    pub fn shards_per_second(&self) -> Option<f64> {
+        (self.gpu_millis > 0 && self.shards > 0).then(|| self.shards as f64 * 1000.0 / self.gpu_millis as f64)
+    }
+
+    /// Records in a second of one GPU, where the step counts them.
+    pub fn records_per_second(&self) -> Option<f64> {
+        (self.gpu_millis > 0 && self.records > 0).then(|| self.records as f64 * 1000.0 / self.gpu_millis as f64)
     }
 }

@@ -22,6 +22,17 @@ impl Inventory {
         Self { unknown: true, ..Self::default() }
     }
 
+    /// The product of a node's GPUs, as far as it is known; several by commas.
+    pub fn product(&self, node: &str) -> Option<String> {
+        let at = self.nodes.binary_search_by(|(name, _)| (**name).cmp(node)).ok()?;
+        let units = &self.shapes[self.nodes[at].1].units;
+        let mut names: Vec<String> =
+            units.iter().filter_map(|(unit, _)| Some(unit.product.as_ref()?.to_string())).collect();
+        names.sort_unstable();
+        names.dedup();
+        (!names.is_empty()).then(|| names.join(","))
+    }
+
     /// Whether nodes could be read.
     pub fn is_known(&self) -> bool {
         !self.unknown

@@ -27,7 +27,7 @@ mod why;
 pub use affinity::{Affinity, Expression, Operator, Term};
 pub use allocation::{Allocation, Resource};
 pub use demand::Demand;
-pub use finish::{Finish, Rates};
+pub use finish::{Ahead, Finish, Rates};
 pub use inventory::Inventory;
 pub use node::{GPU_TAINT, NodeFacts, NodeGpus, QUARANTINE_TAINT, Source, Taint, Toleration};
 pub use place::{NodeFit, Placeable, Placement, Unfit};

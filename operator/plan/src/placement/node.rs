@@ -101,6 +101,8 @@ impl NodeGpus {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Shape {
     pub source: Source,
+    /// That its agent is silent and what is believed instead; none if it is not, or if there is nothing else.
+    pub silence: Option<String>,
     pub bar: Option<Bar>,
     pub taints: Vec<Taint>,
     pub labels: Labels,

@@ -26,6 +26,8 @@ pub struct Placement {
     pub gpus: u32,
     /// Nodes that fit, by name.
     pub nodes: Vec<NodeFit>,
+    /// Those of them whose agent is silent, and what is believed instead.
+    pub silent: Vec<Unfit>,
     /// Nodes that do not fit and why, the nearest to fitting first.
     pub unfit: Vec<Unfit>,
     /// The status of the condition `Placeable`.
@@ -53,7 +55,7 @@ pub struct NodeFit {
     pub one_numa: u32,
 }
 
-/// Nodes that do not fit, for one and the same reason.
+/// Nodes of which one and the same is to be said: mostly why they do not fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unfit {
     /// Their names, in order.
@@ -99,18 +101,28 @@ impl Inventory {
     pub fn place(&self, demand: &Demand) -> Placement {
         let (resource, verdicts) = self.judge(demand);
         let mut nodes = Vec::new();
-        let mut groups: BTreeMap<&Why, Vec<Arc<str>>> = BTreeMap::new();
+        let mut groups: BTreeMap<(&Why, Option<&str>), Vec<Arc<str>>> = BTreeMap::new();
+        let mut silent: BTreeMap<&str, Vec<Arc<str>>> = BTreeMap::new();
         for (name, shape) in &self.nodes {
             let node = name.clone();
+            let silence = self.shapes[*shape].silence.as_deref();
             match &verdicts[*shape] {
                 Ok(Fit { unit, gpus, empty, now, one_numa }) => {
                     let (unit, gpus, empty, now, one_numa) = (unit.clone(), *gpus, *empty, *now, *one_numa);
+                    if let Some(silence) = silence {
+                        silent.entry(silence).or_default().push(node.clone());
+                    }
                     nodes.push(NodeFit { node, unit, gpus, empty, now, one_numa });
                 }
-                Err(why) => groups.entry(why).or_default().push(node),
+                Err(why) => groups.entry((why, silence)).or_default().push(node),
             }
         }
-        let unfit: Vec<Unfit> = groups.into_iter().map(|(why, nodes)| Unfit { nodes, why: why.to_string() }).collect();
+        let said = |(why, silence): (&Why, Option<&str>)| match silence {
+            Some(silence) => format!("{why} ({silence})"),
+            None => why.to_string(),
+        };
+        let unfit: Vec<Unfit> = groups.into_iter().map(|(why, nodes)| Unfit { nodes, why: said(why) }).collect();
+        let silent = silent.into_iter().map(|(why, nodes)| Unfit { nodes, why: why.to_owned() }).collect();
         let room: u32 = nodes.iter().map(|n| n.empty).sum();
         let wanted = demand.parallelism.unwrap_or(demand.tasks).min(demand.tasks).max(1);
         let placeable = match (self.is_known(), room) {
@@ -126,6 +138,7 @@ impl Inventory {
             now: nodes.iter().map(|n| n.now).sum::<Option<u32>>().map(|now| now.min(wanted)),
             gpus: nodes.iter().map(|n| n.gpus).sum(),
             nodes,
+            silent,
             unfit,
             placeable,
             sentence: String::new(),
@@ -165,7 +178,9 @@ impl Placement {
                     Some(now) => format!(", {now} of them now"),
                     None => String::new(),
                 };
-                format!("{fits}: {}, {} at once{now}", plural(self.gpus, "GPU"), plural(self.at_once, "pod"))
+                let silent: Vec<String> = self.silent.iter().take(1).map(|group| format!("; {group}")).collect();
+                let silent = silent.concat();
+                format!("{fits}: {}, {} at once{now}{silent}", plural(self.gpus, "GPU"), plural(self.at_once, "pod"))
             }
             Placeable::False => {
                 let mut reasons: Vec<String> = self.unfit.iter().take(REASONS).map(Unfit::to_string).collect();

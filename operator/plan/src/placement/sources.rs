@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use realsyn_crds::{GpuDevice, GpuNode, Quantity, Quarantine};
+use realsyn_crds::{GpuDevice, GpuNode, GpuNodeStatus, Quantity, Quarantine};
 
 use super::allocation::profile;
 use super::islands::islands;
 use super::node::{Bar, Cut, Labels, Shape, Unit, counted};
-use super::why::{incident, plain};
+use super::why::{incident, moment, plain};
 use super::{FormFactor, NodeFacts, NodeGpus, Product, Resource, Source};
 
 /// More units than any node has: what others report is not trusted to be a sane number.
@@ -22,8 +22,19 @@ fn mebibytes(mib: u64) -> Option<u64> {
 impl NodeGpus {
     /// What is known of a node, with its `GpuNode` if it has one.
     pub fn of(node: &NodeFacts, gpu_node: Option<&GpuNode>) -> Self {
+        Self::heard(node, gpu_node, None)
+    }
+
+    /// What is known of a node whose agent has been silent since then (RFC 3339): its devices are not believed any more.
+    /// Quarantine is, which others write.
+    pub fn of_silent(node: &NodeFacts, gpu_node: &GpuNode, since: &str) -> Self {
+        Self::heard(node, Some(gpu_node), Some(moment(since)))
+    }
+
+    fn heard(node: &NodeFacts, gpu_node: Option<&GpuNode>, silent: Option<String>) -> Self {
         let facts = Facts::of(node);
-        let devices = gpu_node.map(|g| g.status.devices.as_slice()).unwrap_or_default();
+        let seen = gpu_node.map(|g| &g.status).filter(|_| silent.is_none());
+        let devices = seen.map(|status| status.devices.as_slice()).unwrap_or_default();
         let (source, units) = if !devices.is_empty() {
             (Source::GpuNode, facts.units_of_devices(devices))
         } else if facts.labels.product.is_some() {
@@ -33,12 +44,17 @@ impl NodeGpus {
         } else {
             (Source::Nothing, Vec::new())
         };
-        let bar = bar(node, gpu_node, units.is_empty());
+        let silence = silent.as_deref().map(|since| silence(since, source));
+        let bar = bar(node, gpu_node, seen, units.is_empty()).or_else(|| {
+            let nothing_else = silence.clone().filter(|_| units.is_empty());
+            nothing_else.map(Bar::Agent)
+        });
+        let silence = silence.filter(|_| !units.is_empty());
         let mut taints = node.taints.clone();
         taints.retain(|t| t.effect != "PreferNoSchedule" && !t.key.starts_with("node.kubernetes.io/"));
         taints.sort_unstable();
         let (labels, offered) = (facts.labels, facts.offered);
-        let shape = Shape { source, bar, taints, labels, offered, units: counted(units) };
+        let shape = Shape { source, silence, bar, taints, labels, offered, units: counted(units) };
         Self { name: node.name.as_str().into(), shape }
     }
 
@@ -65,11 +81,11 @@ impl NodeGpus {
 }
 
 /// Why the node gets no work, the reason that is hardest to see first.
-fn bar(node: &NodeFacts, gpu_node: Option<&GpuNode>, nothing: bool) -> Option<Bar> {
+fn bar(node: &NodeFacts, gpu_node: Option<&GpuNode>, seen: Option<&GpuNodeStatus>, nothing: bool) -> Option<Bar> {
     if let Some(why) = gpu_node.and_then(|g| quarantined(&g.spec.quarantine)) {
         return Some(Bar::Quarantined(why));
     }
-    if let Some(status) = gpu_node.map(|g| &g.status).filter(|s| nothing || s.devices.is_empty()) {
+    if let Some(status) = seen.filter(|s| nothing || s.devices.is_empty()) {
         let message = match &status.message {
             Some(message) => Some(message.as_str()),
             None if !status.devices.is_empty() => Some("MIG is on, and there is no instance"),
@@ -84,6 +100,16 @@ fn bar(node: &NodeFacts, gpu_node: Option<&GpuNode>, nothing: bool) -> Option<Ba
         (_, true) => Some(Bar::Cordoned),
         _ => None,
     }
+}
+
+/// That an agent is silent, and what is believed instead of it.
+fn silence(since: &str, source: Source) -> String {
+    let instead = match source {
+        Source::Labels => "labels are believed instead",
+        Source::Allocatable => "what the device plugin offers is believed instead",
+        Source::GpuNode | Source::Nothing => "nothing else tells of its GPUs",
+    };
+    format!("its agent has been silent since {since}; {instead}")
 }
 
 fn quarantined(entries: &[Quarantine]) -> Option<String> {

@@ -90,10 +90,20 @@ pub(super) fn incident(reason: &str, since: Option<&str>) -> String {
         Some((number, Ok(_))) => format!("XID {number}"),
         _ => plain(reason),
     };
-    match since.and_then(|s| s.split_once('T')).and_then(|(day, time)| Some((day, time.get(..5)?))) {
-        Some((day, time)) => format!("{reason} at {} on {}", plain(time), plain(day)),
+    match since.and_then(split) {
+        Some((day, time)) => format!("{reason} at {time} on {day}"),
         None => reason,
     }
+}
+
+/// `10:12 on 2025-11-22`, from `2025-11-22T10:12:33Z`; what is no time as it is.
+pub(super) fn moment(since: &str) -> String {
+    split(since).map_or_else(|| plain(since), |(day, time)| format!("{time} on {day}"))
+}
+
+fn split(time: &str) -> Option<(String, String)> {
+    let (day, time) = time.split_once('T')?;
+    Some((plain(day), plain(time.get(..5)?)))
 }
 
 /// Others' words in one short line.
@@ -112,5 +122,7 @@ mod tests {
         assert_eq!(incident("Xidious", None), "Xidious");
         assert_eq!(incident("EccUncorrected", Some("lately")), "EccUncorrected");
         assert_eq!(incident("a\nb", Some("2025-11-22T1")), "a b");
+        assert_eq!(moment("2025-11-22T10:12:33Z"), "10:12 on 2025-11-22");
+        assert_eq!(moment("lately\n"), "lately");
     }
 }

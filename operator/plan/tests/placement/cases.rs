@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 
 use realsyn_crds::{BuildSpec, Gpu, Quantity, Sharing, Stage};
+use realsyn_plan::graph::ids;
 use realsyn_plan::memory;
 use realsyn_plan::placement::{
     Demand, Inventory, NodeFacts, NodeGpus, Placeable, Placement, QUARANTINE_TAINT, Rates, Taint, Toleration,
 };
+use realsyn_plan::records::Spent;
 use serde_json::json;
 
 use crate::cluster::{agent, cpu, offering, place, quarantined, seen};
@@ -283,20 +285,43 @@ fn a_finish_is_expected_only_where_it_was_measured() {
     let any = demand(&gpu(&["A100"], ""), 100);
     let placement = place(nodes.clone(), &any);
     let mut rates = Rates::default();
-    let measured = |rates: &Rates| rates.finish(&placement, Stage::Caption, 57_600);
+    let measured = |rates: &Rates| rates.finish(&placement, &[(ids::CAPTION, 57_600)]);
     assert_eq!(measured(&rates), None);
-    rates.shards.insert((Stage::Caption, A100_80.0.into()), 1.5);
+    let spent = |shards| Spent { gpu_millis: 10_000, shards, records: 0 };
+    rates.spent.insert((ids::CAPTION, A100_80.0.into()), spent(15));
     assert_eq!(measured(&rates), None, "half of the GPUs were never measured");
-    rates.shards.insert((Stage::Caption, A100_40.0.into()), 0.5);
+    rates.spent.insert((ids::CAPTION, A100_40.0.into()), spent(5));
     // 8 × 1.5 + 8 × 0.5 = 16 shards a second: an hour of 16 GPUs.
     let finish = measured(&rates).unwrap();
     assert_eq!((finish.hours, finish.gpu_hours, finish.cost), (1.0, 16.0, None));
     rates.prices = BTreeMap::from([(A100_80.0.into(), 2.0), (A100_40.0.into(), 1.0)]);
     assert_eq!(measured(&rates).unwrap().cost, Some(24.0));
-    assert_eq!(rates.finish(&placement, Stage::Tag, 1), None);
+    assert_eq!(rates.finish(&placement, &[(ids::CAPTION, 57_600), (ids::TAG, 1)]), None, "tags were never measured");
+    let twice = rates.finish(&placement, &[(ids::CAPTION, 57_600), (ids::CAPTION, 28_800)]).unwrap();
+    assert_eq!((twice.hours, twice.cost), (1.5, Some(36.0)));
+    // Eight shards are work for eight of the sixteen: each a second of half a GPU of either kind.
+    let few = rates.finish(&placement, &[(ids::CAPTION, 8)]).unwrap();
+    assert!((few.hours - 1.0 / 3600.0).abs() < 1e-12 && (few.gpu_hours - 8.0 / 3600.0).abs() < 1e-12, "{few:?}");
     // Four pods at once are a quarter of the GPUs.
     let four = place(nodes, &Demand { parallelism: Some(4), ..any });
-    assert_eq!(rates.finish(&four, Stage::Caption, 57_600).unwrap().hours, 4.0);
+    assert_eq!(rates.finish(&four, &[(ids::CAPTION, 57_600)]).unwrap().hours, 4.0);
+}
+
+#[test]
+fn a_price_is_that_of_the_name_that_says_most() {
+    let prices = [("A100", 1.0), ("A100-80GB", 2.0), ("A100-SXM4-80GB", 3.0), ("A100-SXM4-80GB-MIG-3g.40gb", 0.5)];
+    let rates = Rates { prices: prices.map(|(name, price)| (name.to_owned(), price)).into(), ..Rates::default() };
+    for (unit, price) in [
+        ("A100-SXM4-80GB", Some(3.0)),
+        ("A100-PCIE-80GB", Some(2.0)),
+        ("A100-PCIE-40GB", Some(1.0)),
+        ("A100-SXM4-80GB-MIG-3g.40gb", Some(0.5)),
+        ("A100-SXM4-80GB-MIG-1g.10gb", None),
+        ("A100-SXM4-80GB-SHARED", None),
+        ("L4-24GB", None),
+    ] {
+        assert_eq!(rates.price(unit), price, "{unit}");
+    }
 }
 
 #[test]

@@ -34,6 +34,45 @@ fn the_agent_is_trusted_before_labels_and_labels_before_numbers() {
 }
 
 #[test]
+fn an_agent_that_is_silent_is_not_believed_and_quarantine_still_is() {
+    let since = "2025-11-22T10:12:33Z";
+    let seen = agent("gpu-3", "A100-SXM4-80GB", 81_920, &[8]);
+    let labels = [("gpu.product", "NVIDIA-L4"), ("gpu.memory", "23034"), ("gpu.count", "8")];
+    let labelled = offering("gpu-3", &[("gpu", 8)], &labels);
+    let node = NodeGpus::of_silent(&labelled, &seen, since);
+    assert_eq!(node.source(), Source::Labels);
+    assert!(!node.fits_like(&NodeGpus::of(&labelled, Some(&seen))), "builds that wait must hear of it");
+    assert_eq!(
+        place([node.clone()], &any(Some("70Gi"))).unfit[0].to_string(),
+        "gpu-3: L4-24GB has 22.5 GiB, 70 needed \
+         (its agent has been silent since 10:12 on 2025-11-22; labels are believed instead)"
+    );
+    let fits = place([node], &any(None));
+    assert_eq!((fits.at_once, fits.now), (8, None), "nobody tells which devices are held");
+    assert_eq!(
+        fits.sentence,
+        "1 of 1 node fits: 8 GPUs, 8 pods at once; \
+         gpu-3: its agent has been silent since 10:12 on 2025-11-22; labels are believed instead"
+    );
+
+    let counted = NodeGpus::of_silent(&offering("gpu-3", &[("gpu", 8)], &[]), &seen, since);
+    assert_eq!(counted.source(), Source::Allocatable);
+    assert!(place([counted], &any(None)).sentence.ends_with("what the device plugin offers is believed instead"));
+    // What it said last of a driver is no more believed than its devices.
+    let mut empty = agent("gpu-3", "", 0, &[]);
+    empty.status.message = Some("no driver answers".into());
+    assert_eq!(place([NodeGpus::of_silent(&labelled, &empty, since)], &any(None)).at_once, 8);
+    let nothing = NodeGpus::of_silent(&offering("gpu-3", &[], &[]), &seen, since);
+    assert_eq!(
+        place([nothing], &any(None)).unfit[0].why,
+        "its agent has been silent since 10:12 on 2025-11-22; nothing else tells of its GPUs"
+    );
+    let ill = quarantined(seen);
+    let why = place([NodeGpus::of_silent(&labelled, &ill, since)], &any(None)).unfit[0].why.clone();
+    assert!(why.starts_with("quarantined, XID 79 at 10:12"), "{why}");
+}
+
+#[test]
 fn a_gpu_node_alone_will_do() {
     let mut seen = agent("gpu-1", "A100-SXM4-80GB", 81_920, &[4]);
     seen.status.devices[0].healthy = false;

@@ -4,9 +4,9 @@
 //! them are bounded, so what is in memory is a few shards, however large the corpus.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use realsyn_crds::{Stage, execution};
@@ -16,7 +16,7 @@ use realsyn_plan::records::{Commit, Effort, Outcome};
 use realsyn_plan::{Digest, Step};
 use tracing::Span;
 
-use super::{Job, Output, Run, StageError};
+use super::{Gpus, Job, Output, Run, StageError};
 use crate::stages;
 
 /// In which order shards are handed out. The result does not depend on it; tests prove that.
@@ -41,6 +41,8 @@ pub struct Execution {
     pub order: Order,
     /// Runs of every shard, raced against each other: 1, or more to prove that it does not matter.
     pub runs: usize,
+    /// The GPUs that are held meanwhile.
+    pub gpus: Option<Arc<Gpus>>,
 }
 
 /// What is shown of a running step.
@@ -192,7 +194,7 @@ pub fn run_shards(
         }
         drop(to_write);
         let (stop, fail) = (&stop, &fail);
-        scope.spawn(move || write(run, step, finished, stop, fail, progress));
+        scope.spawn(move || write(run, step, finished, how.gpus.as_deref(), (stop, fail), progress));
     });
     run.forget_commits();
     failed.into_inner().expect("no holder panics").map_or(Ok(()), Err)
@@ -238,8 +240,8 @@ fn write(
     run: &Run,
     step: &'static Step,
     finished: Receiver<Finished>,
-    stop: &AtomicBool,
-    fail: &(dyn Fn(StageError) + Sync),
+    gpus: Option<&Gpus>,
+    (stop, fail): (&AtomicBool, &(dyn Fn(StageError) + Sync)),
     progress: &dyn Progress,
 ) {
     for shard in finished {
@@ -247,17 +249,17 @@ fn write(
             continue;
         }
         let span = shard.span.clone();
-        match span.in_scope(|| commit(run, step, shard)) {
+        match span.in_scope(|| commit(run, step, shard, gpus)) {
             Ok(effort) => progress.shard(step, &effort),
             Err(error) => fail(error),
         }
     }
 }
 
-fn commit(run: &Run, step: &'static Step, shard: Finished) -> Result<Effort, StageError> {
+fn commit(run: &Run, step: &'static Step, shard: Finished, gpus: Option<&Gpus>) -> Result<Effort, StageError> {
     let attempt = attempt_name();
     let Missing { spec, generation } = shard.missing;
-    let mut effort = Effort { millis: shard.millis, bytes_read: shard.bytes_read, bytes_written: 0 };
+    let mut effort = Effort { millis: shard.millis, bytes_read: shard.bytes_read, ..Effort::default() };
     let outcome = match shard.output {
         Ok(output) => {
             effort.bytes_written = output.bytes();
@@ -267,6 +269,13 @@ fn commit(run: &Run, step: &'static Step, shard: Finished) -> Result<Effort, Sta
         }
         Err((reason, detail)) => Outcome::Rejected { reason: reason.to_owned(), detail },
     };
+    if let Some(gpus) = gpus {
+        let records = match &outcome {
+            Outcome::Data(data) => data.counts.get("in").copied().unwrap_or(0),
+            Outcome::Rejected { .. } => 0,
+        };
+        effort.gpus.insert(gpus.product().to_owned(), gpus.charge(records));
+    }
     let commit = Commit {
         step: step.id.to_string(),
         recipe: run.recipes.digests(step.id).1,

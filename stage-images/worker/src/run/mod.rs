@@ -1,6 +1,7 @@
 //! Carrying out a plan: what every stage sees of a run, and the machinery that turns a shard into a commit.
 
 mod execute;
+mod gpus;
 mod input;
 mod lists;
 mod models;
@@ -20,6 +21,7 @@ use realsyn_plan::records::Commit;
 use realsyn_plan::{Digest, StepId};
 
 pub use execute::{ENDING, Execution, Order, Progress, StepEnd, attempt_name, run_shards, run_step};
+pub use gpus::Gpus;
 pub use input::Job;
 pub use lists::{Lists, resolve};
 pub use models::{ModelError, ModelRef, Models};
