@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, ContainerStateTerminated, ContainerStatus, Pod};
 use kube::api::{DynamicObject, ListParams};
 use kube::{Api, ResourceExt};
 use realsyn_objects::manifest::Manifests;
@@ -249,8 +249,10 @@ fn job_of(job: &Job) -> SeenJob {
 
 /// What a server that ended said last: the end of its log, which is a stranger's.
 fn last_words(server: &ContainerStatus) -> Option<String> {
+    // Of a server between two starts kubelet only knows, when its pod ends, that it is not there.
+    let is_told = |end: &&ContainerStateTerminated| end.reason.as_deref() != Some("ContainerStatusUnknown");
     let ends = [server.state.as_ref(), server.last_state.as_ref()];
-    let ended = ends.into_iter().find_map(|state| state?.terminated.as_ref())?;
+    let ended = ends.into_iter().find_map(|state| state?.terminated.as_ref().filter(is_told))?;
     let log = sentence(ended.message.as_deref().unwrap_or_default(), usize::MAX);
     let from = log.char_indices().rev().nth(LAST_WORDS - 1).map_or(0, |(at, _)| at);
     (!log.is_empty()).then(|| format!("the server's last words: {}", &log[from..]))
@@ -336,6 +338,9 @@ mod tests {
         );
         let gone = seen(ended(67), json!({ "state": crashed, "last": {} })).ended.unwrap().message;
         assert_eq!(gone, said);
+        let lost =
+            json!({ "terminated": { "exitCode": 137, "reason": "ContainerStatusUnknown", "message": "not located" } });
+        assert_eq!(seen(ended(67), json!({ "state": lost, "last": crashed })).ended.unwrap().message, said);
         assert_eq!(seen(ended(64), looping.clone()).ended.unwrap().message, "no answer for 40 s");
         let silent = json!({ "state": { "terminated": { "exitCode": 0 } }, "last": {} });
         assert_eq!(seen(ended(67), silent).ended.unwrap().message, "no answer for 40 s");
