@@ -73,6 +73,8 @@ pub(crate) fn api_server(site: &Site, identities: &Identities) -> Vec<String> {
         flag("authorization-mode", "Node,RBAC"),
         flag("enable-admission-plugins", "NodeRestriction"),
         flag("allow-privileged", true),
+        // Models may lie in images; on by itself from 1.35.
+        flag("feature-gates", "ImageVolume=true"),
         flag("kubelet-preferred-address-types", "InternalIP"),
         path("kubelet-certificate-authority", &identities.authority.certificate),
         path("kubelet-client-certificate", &identities.client.certificate),

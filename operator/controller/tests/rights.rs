@@ -21,7 +21,7 @@ use realsyn_controller::run::{self, run};
 use realsyn_crds::{API_VERSION, Retain, Stage};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use support::grants::{ACCOUNT, Grant, HOME, granted, install};
+use support::grants::{ACCOUNT, AGENTS, Grant, HOME, granted, install};
 use support::site::{Server, control_plane_with, options};
 use support::{Fate, Script, World, examples, is};
 use tokio::net::TcpListener;
@@ -101,7 +101,8 @@ async fn everything(plane: &ControlPlane) -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let lease = Some((HOME.to_owned(), "test".to_owned()));
     let (stop, told) = watch::channel(false);
-    let options = Options { gpus: true, taint_nodes: true, ..options(None) };
+    let agents_namespace = Some(AGENTS.to_owned());
+    let options = Options { gpus: true, taint_nodes: true, agents_namespace, ..options(None) };
     let controller = tokio::spawn(run(own.client, options, run::Process { listener, lease }, told));
     for (kind, object) in [(Kind::Build, json!(build)), (Kind::Release, json!(release))] {
         world.api(kind).create(&PostParams::default(), &read::<DynamicObject>(object)?).await?;

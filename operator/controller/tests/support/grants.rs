@@ -9,6 +9,8 @@ use serde_json::Value;
 
 /// Where the chart is installed.
 pub const HOME: &str = "realsyn-system";
+/// Where it puts the GPU agents.
+pub const AGENTS: &str = "realsyn-gpu";
 /// The controller's service account.
 pub const ACCOUNT: &str = "realsyn-controller";
 
@@ -45,7 +47,9 @@ impl Grant {
 
 /// Installs the account and the rights of the chart, and nothing else of it.
 pub fn install(plane: &ControlPlane, values: &[&str]) -> Result<()> {
-    plane.kubectl(&["create", "namespace", HOME])?;
+    for namespace in [HOME, AGENTS] {
+        plane.kubectl(&["create", "namespace", namespace])?;
+    }
     let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../../charts/realsyn-operator");
     let mut helm = std::process::Command::new(Binaries::default_folder().require_tool("helm")?);
     helm.args(["template", "realsyn-operator", chart, "--namespace", HOME]);
