@@ -69,6 +69,7 @@ while read -r group module name package; do
     find_go
     mkdir -p "$dest/$folder"
     began=$SECONDS
+    echo "building $name, which takes minutes"
     # Built under another name and renamed, so that an interrupted build leaves nothing that looks finished.
     (cd "$here/binaries/$module" &&
       CGO_ENABLED=0 GOFLAGS="-buildvcs=false -mod=readonly ${GOFLAGS:-}" \

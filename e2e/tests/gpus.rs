@@ -9,13 +9,13 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use realsyn_cluster::{Binaries, HOST_ADDRESS, NODE_NAME, Node, Options, skip, until};
+use realsyn_cluster::{Binaries, HOST_ADDRESS, NODE_NAME, skip};
 use realsyn_e2e::{DevicePlugin, S3Server, sample, write_corpus};
 use realsyn_nvml::{Scenario, StandIn, Xid, inventory};
 use serde_json::{Value, json};
-use support::{NAMESPACE, WORKER, give_scratch_space, import_images, inputs, open_folder, tenant, volume, workspace};
+use support::story::{self, OPERATOR};
+use support::{NAMESPACE, WORKER, give_scratch_space, import_images, inputs, open_folder, tenant, volume};
 
-const OPERATOR: &str = "realsyn-system";
 const AGENTS: &str = "realsyn-gpu";
 /// The stage whose pods hold a GPU.
 const STEP: &str = "sentence-score/score";
@@ -42,7 +42,7 @@ fn a_gpu_that_dies_in_mid_stage_costs_no_shard_and_no_retry() {
     let scenario = inventory::dgx_a100_80();
     let stand_in = StandIn::install(&nvml, &scenario).unwrap();
 
-    let story = Story { node: Node::start(&Options::default()).unwrap(), began: Instant::now() };
+    let story = Story(story::Story::begin());
     let s3 = S3Server::start_on(&folder.path().join("s3"), HOST_ADDRESS.parse().unwrap()).unwrap();
     let plugins = story.node.kubelet_folder().join("device-plugins");
     let devices: Vec<String> = scenario.devices.iter().map(|device| device.uuid.clone()).collect();
@@ -71,83 +71,38 @@ fn a_gpu_that_dies_in_mid_stage_costs_no_shard_and_no_retry() {
 
 /// A build as far as the first stage with a model, which has a GPU.
 fn build(models: &Path, s3: &S3Server) -> String {
-    let model = |name: &str| {
-        let sha256 = realsyn_models::folder_sha256(&models.join(name)).unwrap();
-        json!({ "sha256": sha256, "uri": format!("pvc://models/{name}") })
-    };
-    let language = model("smollm2-135m-instruct");
-    let build = json!({
-        "apiVersion": "realsyn.dev/v1alpha1",
-        "kind": "RealSynBuild",
-        "metadata": { "name": "part", "namespace": NAMESPACE },
-        "spec": {
-            "source": {
-                "format": "obelics",
-                "uri": "pvc://data/corpus",
-                "imageMirrors": [{ "prefix": "https://openstax.example/", "uri": "pvc://images" }],
-            },
-            "storage": {
-                "uri": format!("s3://{}/builds", S3Server::BUCKET),
-                "endpoint": s3.endpoint(),
-                "region": "us-east-1",
-                "credentials": { "secretName": "s3" },
-            },
-            "models": { "clip": model("demo-clip"), "perplexity": language, "llm": language },
-            "stages": { "sentenceScore": { "engine": "cuda", "gpu": { "products": ["A100-80GB"], "minMemory": "70Gi" } } },
-            "stopAfter": "sentence-score",
-        },
-    });
-    build.to_string()
+    let stages =
+        json!({ "sentenceScore": { "engine": "cuda", "gpu": { "products": ["A100-80GB"], "minMemory": "70Gi" } } });
+    story::build("part", "smollm2-135m-instruct", models, s3, stages, "sentence-score")
 }
 
-struct Story {
-    node: Node,
-    began: Instant,
+struct Story(story::Story);
+
+impl std::ops::Deref for Story {
+    type Target = story::Story;
+
+    fn deref(&self) -> &story::Story {
+        &self.0
+    }
 }
 
 impl Story {
-    /// What a person who runs this test sees of it.
-    fn says(&self, what: &str) {
-        eprintln!("{:6.1} s  {what}", self.began.elapsed().as_secs_f64());
-    }
-
     fn kubectl(&self, arguments: &[&str]) -> String {
         self.node.kubectl(arguments).unwrap()
     }
 
-    fn read(&self, what: &[&str]) -> Value {
-        let read = self.node.kubectl(&[&["get", "-o", "json"], what].concat());
-        read.ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
-    }
-
-    /// Waits, and says with what things look like if that was in vain.
-    fn until(&self, patience: Duration, what: &str, mut ready: impl FnMut() -> bool) {
-        if let Err(error) = until(patience, what, || Ok(ready())) {
-            let looks = |arguments: &[&str]| self.node.kubectl(arguments).unwrap_or_else(|error| format!("{error:#}"));
-            panic!(
-                "{error:#}\n{}\n{}\n{}\n{}",
-                looks(&["get", "pods,jobs,gn,rsb,leases", "-A", "-o", "wide"]),
-                looks(&["get", "rsb", "-A", "-o", "yaml"]),
-                looks(&["logs", "-n", OPERATOR, "deployment/realsyn-controller", "--tail=60"]),
-                looks(&["logs", "-n", AGENTS, "daemonset/realsyn-gpu-agent", "--tail=30"]),
-            );
-        }
-        self.says(what);
+    fn until(&self, patience: Duration, what: &str, ready: impl FnMut() -> bool) {
+        let looks: [&[&str]; 3] = [
+            &["get", "pods,jobs,gn,rsb,leases", "-A", "-o", "wide"],
+            &["get", "rsb", "-A", "-o", "yaml"],
+            &["logs", "-n", AGENTS, "daemonset/realsyn-gpu-agent", "--tail=30"],
+        ];
+        self.0.until(patience, what, &looks, ready);
     }
 
     /// The charts, as a person installs them, and what stands for a driver added to the agent's pods.
     fn install(&self, nvml: &Path) {
-        let helm = |line: &[&str]| {
-            let mut helm = Command::new(Binaries::default_folder().path("helm"));
-            let done =
-                helm.args(line).current_dir(workspace()).env("KUBECONFIG", self.node.kubeconfig()).output().unwrap();
-            assert!(done.status.success(), "helm {line:?}: {}", String::from_utf8_lossy(&done.stderr));
-        };
-        helm(&["install", "realsyn-crds", "charts/realsyn-crds"]);
-        let values = "gpu.enabled=true,gpu.agent.image.tag=test,image.tag=test,worker.image.tag=test,\
-                      worker.image.repository=realsyn.dev/worker,image.pullPolicy=Never";
-        let operator = ["install", "realsyn-operator", "charts/realsyn-operator", "--create-namespace"];
-        helm(&[&operator[..], &["-n", OPERATOR, "--set", values]].concat());
+        self.0.install("gpu.enabled=true,gpu.agent.image.tag=test");
         let at = |path: &str, value: Value| json!({ "op": "add", "path": format!("/spec/template/spec/{path}"), "value": value });
         let flags = ["--nvml=/nvml/libnvidia-ml.so.1", "--sysfs=/nvml/sys", "--every=1", "--hold=1", "--clean", CLEAN];
         let mut patch: Vec<Value> = flags.iter().map(|flag| at("containers/0/args/-", json!(flag))).collect();
@@ -226,9 +181,7 @@ impl Story {
     }
 
     fn condition(&self, kind: &str) -> Value {
-        let build = self.read(&["rsb", "part", "-n", NAMESPACE]);
-        let conditions = build["status"]["conditions"].as_array().cloned().unwrap_or_default();
-        conditions.into_iter().find(|c| c["type"] == kind).unwrap_or_default()
+        self.0.condition("part", kind)
     }
 
     fn quarantine(&self, entries: Value) {
@@ -346,9 +299,7 @@ impl Story {
         self.until(SOON, "the taint is gone", || !self.is_tainted());
         let mut of_the_stage = Value::Null;
         self.until(LATER, "the stage is sealed", || {
-            let build = self.read(&["rsb", "part", "-n", NAMESPACE]);
-            let stages = build["status"]["stages"].as_array().cloned().unwrap_or_default();
-            of_the_stage = stages.into_iter().find(|s| s["name"] == "sentence-score").unwrap_or_default();
+            of_the_stage = self.stage("part", "sentence-score");
             of_the_stage["state"] == "Sealed"
         });
         eprintln!("{of_the_stage}");

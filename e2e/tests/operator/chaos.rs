@@ -248,15 +248,8 @@ impl Recorder {
         let watch: Arc<Mutex<Option<Child>>> = Arc::new(Mutex::new(None));
         const FIELDS: &str =
             r#"jsonpath={.metadata.name} {.metadata.creationTimestamp} {.metadata.labels.realsyn\.dev/stage}{"\n"}"#;
-        let spawn = |node: &Node| {
-            let mut command = node.control_plane().kubectl_command();
-            command
-                .args(["-n", NAMESPACE, "get", "jobs", "-w", "-o", FIELDS])
-                .stdout(Stdio::piped())
-                .stderr(Stdio::null());
-            command
-        };
-        let mut command = spawn(node);
+        let mut command = node.control_plane().kubectl_command();
+        command.args(["-n", NAMESPACE, "get", "jobs", "-w", "-o", FIELDS]).stdout(Stdio::piped()).stderr(Stdio::null());
         *watch.lock().unwrap() = Some(command.spawn().unwrap());
         let (told, child) = (lines.clone(), watch.clone());
         let thread = std::thread::spawn(move || {

@@ -1,5 +1,10 @@
 //! What the tests on a real node share.
 
+// Each test uses its part of it.
+#![allow(dead_code)]
+
+pub mod story;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -53,7 +53,7 @@ pub async fn wish(kind: Kind, object: &DynamicObject, checked: &Checked, context
         return Ok(());
     }
     // Those of other places stay: work may lie there, too.
-    let name = wish_name(kind, &object.name_any(), &uid, storage);
+    let name = wish_name(&object.name_any(), &uid, storage);
     if context.wishes.get(&ObjectRef::new(&name).within(&namespace)).is_some() {
         return Ok(());
     }
@@ -117,15 +117,18 @@ async fn carry_out(map: &ConfigMap, context: &Context, now: Timestamp) -> Result
     } else {
         Kind::Build
     };
-    let cache = if kind == Kind::Build { &context.builds } else { &context.releases };
-    let cached = cache.get(&kind.reference(&namespace, &of_name));
+    let cached = context.objects(kind).get(&kind.reference(&namespace, &of_name));
     if cached.is_some_and(|object| object.uid().as_deref() == Some(&of_uid)) {
         return Ok(());
     }
     let maps: Api<ConfigMap> = Api::namespaced(context.client.clone(), &namespace);
     let done = async || accept(maps.delete(&map.name_any(), &DeleteParams::background()).await.map(drop), 404);
     let Some(plan) = wished(kind, map, &of_name, &of_uid) else {
-        tracing::warn!(namespace, name = map.name_any(), "this wish to clean up was not written by a controller");
+        tracing::warn!(
+            namespace,
+            name = map.name_any(),
+            "this ConfigMap says that work is to be cleaned up, but not as the controller would; delete it, or clean up with realsyn gc"
+        );
         return Ok(());
     };
     // Its own pods may still write down what they use.
@@ -177,13 +180,13 @@ fn wished(kind: Kind, map: &ConfigMap, of_name: &str, of_uid: &str) -> Option<Pl
     let is_its_own = metadata.name == of_name
         && metadata.uid.as_deref() == Some(of_uid)
         && metadata.namespace == map.namespace()
-        && map.name_any() == wish_name(kind, of_name, of_uid, &plan.build.storage);
+        && map.name_any() == wish_name(of_name, of_uid, &plan.build.storage);
     is_its_own.then_some(plan)
 }
 
 /// One for each place where a build keeps its work. Of a release the place never changes.
-fn wish_name(kind: Kind, name: &str, uid: &str, storage: &Storage) -> String {
-    let place = json!([kind.name(), storage.uri, storage.endpoint, storage.region, storage.credentials]).to_string();
+fn wish_name(name: &str, uid: &str, storage: &Storage) -> String {
+    let place = json!([storage.uri, storage.endpoint, storage.region, storage.credentials]).to_string();
     names::config_map_name(name, uid, names::CLEAN_UP, &[("storage", &place)])
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::clean_up::Wishes;
 use crate::gpu::nodes::Nodes;
+use crate::kinds::Kind;
 use crate::machine::Trouble;
 use crate::metrics::Metrics;
 use crate::text::sentence;
@@ -82,6 +83,14 @@ pub struct Note {
 }
 
 impl Context {
+    /// The builds, or the releases.
+    pub fn objects(&self, kind: Kind) -> &Store<DynamicObject> {
+        match kind {
+            Kind::Build => &self.builds,
+            Kind::Release => &self.releases,
+        }
+    }
+
     /// Whether this process may write.
     pub fn leads(&self) -> bool {
         *self.leader.borrow()

@@ -107,7 +107,7 @@ pub async fn run(client: Client, options: Options, process: Process, stop: watch
         let until = async move { _ = stopping.wait_for(|stop| *stop).await };
         let queue = queue.map(Ok::<_, std::convert::Infallible>).take_until(until.boxed());
         let config = Config::default().debounce(DEBOUNCE).concurrency(options.concurrency);
-        let store = if kind == Kind::Build { context.builds.clone() } else { context.releases.clone() };
+        let store = context.objects(kind).clone();
         let one = move |object, context| timed(kind, object, context).boxed();
         applier(one, retry, context.clone(), store, queue, config).for_each(|_| std::future::ready(()))
     });

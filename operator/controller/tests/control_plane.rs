@@ -19,9 +19,12 @@ use realsyn_controller::names;
 use realsyn_controller::run::{Process, run};
 use realsyn_crds::{RealSynBuild, RealSynRelease, Retain, Stage};
 use serde_json::{Value, json};
-use support::{Fate, World, examples, is, why};
+use support::{Fate, World, examples, is, until, why};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+
+/// How long anything may take.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Stages that are not in the shared store, so that they run: a short way through the graph.
 const TO_RUN: &[Stage] = &[Stage::SentenceScore, Stage::PairScore];
@@ -213,9 +216,9 @@ async fn journey(site: Site) -> Result<()> {
     let wish = async || Ok::<_, anyhow::Error>(maps.list(&wishes).await?.items);
     ensure!(wish().await?.len() == 1 && site.world.withdrawn.load(Ordering::SeqCst) == 0, "{:?}", wish().await?);
     site.world.api(Kind::Release).delete(release, &DeleteParams::default()).await?;
-    until(async || Ok(wish().await?.is_empty())).await.context("the end of the wish")?;
+    until(PATIENCE, "the end of the wish", async || Ok(wish().await?.is_empty())).await?;
     ensure!(site.world.withdrawn.load(Ordering::SeqCst) == 1 && site.world.cleaned.load(Ordering::SeqCst) == 0);
-    until(async || Ok(site.jobs().await?.is_empty())).await.context("the end of the Jobs")?;
+    until(PATIENCE, "the end of the Jobs", async || Ok(site.jobs().await?.is_empty())).await?;
     site.close().await
 }
 
@@ -318,16 +321,16 @@ async fn leaves(mut site: Site) -> Result<()> {
     // A change of mind, and back.
     let retain = |how: &str| json!({ "spec": { "storage": { "retain": how } } });
     site.patch(Kind::Build, build, retain("Keep")).await?;
-    until(async || Ok(maps.list(&wishes).await?.items.is_empty())).await.context("no wish any more")?;
+    until(PATIENCE, "no wish any more", async || Ok(maps.list(&wishes).await?.items.is_empty())).await?;
     site.patch(Kind::Build, build, retain("Delete")).await?;
-    until(async || Ok(maps.list(&wishes).await?.items.len() == 1)).await.context("the wish again")?;
+    until(PATIENCE, "the wish again", async || Ok(maps.list(&wishes).await?.items.len() == 1)).await?;
 
     site.world.api(Kind::Build).delete(build, &DeleteParams::default()).await?;
-    until(async || Ok(site.world.api(Kind::Build).get_opt(build).await?.is_none())).await.context("the end")?;
-    until(async || Ok(maps.list(&wishes).await?.items.is_empty())).await.context("the clean-up")?;
+    until(PATIENCE, "the end", async || Ok(site.world.api(Kind::Build).get_opt(build).await?.is_none())).await?;
+    until(PATIENCE, "the clean-up", async || Ok(maps.list(&wishes).await?.items.is_empty())).await?;
     let runs = site.world.cleaned.load(Ordering::SeqCst);
     ensure!(runs == 2, "{runs} runs");
-    until(async || Ok(site.jobs().await?.is_empty())).await.context("the end of the Jobs")?;
+    until(PATIENCE, "the end of the Jobs", async || Ok(site.jobs().await?.is_empty())).await?;
     site.close().await
 }
 
@@ -340,7 +343,7 @@ async fn shares(site: Site) -> Result<()> {
     let older = site.world.until(Kind::Build, "obelics", "the step to run", at_work).await?;
     // Which of two is older is told by the second.
     let second = older.metadata.creation_timestamp.context("a time")?.0.as_second();
-    until(async || Ok(jiff::Timestamp::now().as_second() > second)).await?;
+    until(PATIENCE, "another second", async || Ok(jiff::Timestamp::now().as_second() > second)).await?;
     let mut younger = json!(site.build);
     younger["metadata"]["name"] = json!("younger");
     site.create(Kind::Build, younger).await?;
@@ -354,16 +357,6 @@ async fn shares(site: Site) -> Result<()> {
         |name: &str| site.world.jobs.lock().unwrap().keys().any(|job| job.starts_with(name) && job.contains("-score-"));
     ensure!(ran("obelics") && !ran("younger"), "{:?}", site.world.jobs.lock().unwrap().keys());
     site.close().await
-}
-
-async fn until(mut done: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
-    for _ in 0..1200 {
-        if done().await? {
-            return Ok(());
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    anyhow::bail!("waited in vain")
 }
 
 /// The binary itself: it becomes ready, leads, and on SIGTERM ends well and hands the Lease back.

@@ -20,6 +20,10 @@ use realsyn_crds::API_VERSION;
 use serde_json::{Value, json};
 use support::fault::Faults;
 use support::site::{Server, control_plane};
+use support::until;
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where the agents' Leases are.
 const AGENTS: &str = "agents";
@@ -73,10 +77,10 @@ async fn story(client: &Client) -> Result<()> {
     let new = PostParams::default();
     // It need not wait for the minute after which all nodes are looked at again.
     let began = std::time::Instant::now();
-    until("an entry", async || Ok(!gpu_nodes.get("gpu-0").await?.spec.quarantine.is_empty())).await?;
+    until(PATIENCE, "an entry", async || Ok(!gpu_nodes.get("gpu-0").await?.spec.quarantine.is_empty())).await?;
     ensure!(began.elapsed() < Duration::from_secs(30), "it was seen only after {} s", began.elapsed().as_secs());
     let events: Api<Event> = Api::namespaced(client.clone(), "default");
-    until("an Event about the silent agent", async || {
+    until(PATIENCE, "an Event about the silent agent", async || {
         let found = events.list(&ListParams::default()).await?.items;
         Ok(found.iter().any(|e| {
             let about = e.regarding.as_ref().and_then(|o| o.name.as_deref());
@@ -90,21 +94,23 @@ async fn story(client: &Client) -> Result<()> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     namespaces.create(&new, &read(json!({ "metadata": { "name": "team" } }))?).await?;
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), "team");
-    until("the account", async || Ok(accounts.get_opt("default").await?.is_some())).await?;
+    until(PATIENCE, "the account", async || Ok(accounts.get_opt("default").await?.is_some())).await?;
     let pods: Api<Pod> = Api::namespaced(client.clone(), "team");
     pods.create(&new, &worker("works", true)?).await?;
     pods.create(&new, &worker("counts", false)?).await?;
 
     // The agent speaks against a device.
     report(&gpu_nodes, &[(A, Some("Xid79")), (B, None)]).await?;
-    until("an entry", async || Ok(entries(&gpu_nodes).await? == [(A.to_owned(), "Xid79".to_owned())])).await?;
-    until("a taint", async || Ok(is_tainted(&nodes).await?)).await?;
-    until("the eviction", async || Ok(pods.get("works").await?.metadata.deletion_timestamp.is_some())).await?;
+    until(PATIENCE, "an entry", async || Ok(entries(&gpu_nodes).await? == [(A.to_owned(), "Xid79".to_owned())]))
+        .await?;
+    until(PATIENCE, "a taint", async || Ok(is_tainted(&nodes).await?)).await?;
+    until(PATIENCE, "the eviction", async || Ok(pods.get("works").await?.metadata.deletion_timestamp.is_some()))
+        .await?;
     let without_gpu = pods.get("counts").await?;
     ensure!(without_gpu.metadata.deletion_timestamp.is_none(), "a pod without a GPU was evicted");
     let evicted = pods.get("works").await?.status.and_then(|s| s.conditions).unwrap_or_default();
     ensure!(evicted.iter().any(|c| c.type_ == "DisruptionTarget"), "it would spend a retry: {evicted:?}");
-    until("an Event", async || {
+    until(PATIENCE, "an Event", async || {
         let found = events.list(&ListParams::default()).await?.items;
         Ok(found.iter().any(|e| {
             e.reason.as_deref() == Some("Quarantined") && e.note.as_deref().is_some_and(|n| n.contains("Xid79"))
@@ -118,11 +124,13 @@ async fn story(client: &Client) -> Result<()> {
     let by_hand = json!({ "spec": { "quarantine": entries_now } });
     gpu_nodes.patch("gpu-1", &PatchParams::default(), &Patch::Merge(by_hand)).await?;
     report(&gpu_nodes, &[(A, None), (B, None)]).await?;
-    until("the end of the entry", async || Ok(entries(&gpu_nodes).await? == [(String::new(), "Fan".to_owned())]))
-        .await?;
+    until(PATIENCE, "the end of the entry", async || {
+        Ok(entries(&gpu_nodes).await? == [(String::new(), "Fan".to_owned())])
+    })
+    .await?;
     ensure!(is_tainted(&nodes).await?, "the person's entry keeps the taint");
     gpu_nodes.patch("gpu-1", &PatchParams::default(), &Patch::Merge(json!({ "spec": { "quarantine": [] } }))).await?;
-    until("the end of the taint", async || Ok(!is_tainted(&nodes).await?)).await?;
+    until(PATIENCE, "the end of the taint", async || Ok(!is_tainted(&nodes).await?)).await?;
 
     // Three tasks fail on a device of which the agent sees nothing.
     for n in 0..3 {
@@ -140,7 +148,7 @@ async fn story(client: &Client) -> Result<()> {
     // A change of the node makes the guard look before its minute is over.
     report(&gpu_nodes, &[(A, None), (B, None)]).await?;
     let mut looks = 0;
-    until("a suspicion", async || {
+    until(PATIENCE, "a suspicion", async || {
         looks += 1;
         let poke = json!({ "metadata": { "annotations": { "poke": looks.to_string() } } });
         gpu_nodes.patch("gpu-1", &PatchParams::default(), &Patch::Merge(poke)).await?;
@@ -200,13 +208,4 @@ async fn entries(gpu_nodes: &Api<GpuNode>) -> Result<Vec<(String, String)>> {
 async fn is_tainted(nodes: &Api<Node>) -> Result<bool> {
     let taints = nodes.get("gpu-1").await?.spec.and_then(|s| s.taints).unwrap_or_default();
     Ok(taints.iter().any(|t| t.key == names::QUARANTINE && t.effect == "NoSchedule"))
-}
-
-async fn until(what: &str, mut done: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
-    let began = std::time::Instant::now();
-    while !done().await? {
-        ensure!(began.elapsed() < Duration::from_secs(60), "waited in vain for {what}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    Ok(())
 }

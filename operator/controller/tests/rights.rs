@@ -23,9 +23,12 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use support::grants::{ACCOUNT, AGENTS, Grant, HOME, granted, install};
 use support::site::{Server, control_plane_with, options};
-use support::{Fate, Script, World, examples, is};
+use support::{Fate, Script, World, examples, is, until};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 const TEAM: &str = "team";
 const BUILD: &str = "obelics";
@@ -146,14 +149,14 @@ async fn life(world: &Arc<World>) -> Result<()> {
     };
 
     says(workers(|| Fate::Pends));
-    until("a Job of a step", async || Ok(!of_step().await?.is_empty())).await?;
+    until(PATIENCE, "a Job of a step", async || Ok(!of_step().await?.is_empty())).await?;
     patch(json!({ "spec": { "stages": { "sentenceScore": { "parallelism": 2 } } } })).await?;
     let two = |job: &Job| job.spec.as_ref().is_some_and(|s| s.parallelism == Some(2));
-    until("less parallelism", async || Ok(of_step().await?.iter().any(two))).await?;
+    until(PATIENCE, "less parallelism", async || Ok(of_step().await?.iter().any(two))).await?;
     // Somebody takes away what the status names: gone, or not in the cache yet?
     let first = of_step().await?.first().context("a Job")?.clone();
     jobs.delete(&first.name_any(), &DeleteParams::background()).await?;
-    until("another Job", async || Ok(of_step().await?.iter().any(|j| j.uid() != first.uid()))).await?;
+    until(PATIENCE, "another Job", async || Ok(of_step().await?.iter().any(|j| j.uid() != first.uid()))).await?;
 
     for suspend in [true, false, true, false] {
         patch(json!({ "spec": { "suspend": suspend } })).await?;
@@ -174,7 +177,7 @@ async fn life(world: &Arc<World>) -> Result<()> {
     let wishes = ListParams::default().labels(&format!("{}={}", names::STAGE, names::CLEAN_UP));
     for (kind, name, left) in [(Kind::Release, RELEASE, 1), (Kind::Build, BUILD, 0)] {
         world.api(kind).delete(name, &DeleteParams::default()).await?;
-        until("the clean-up", async || Ok(maps.list(&wishes).await?.items.len() == left)).await?;
+        until(PATIENCE, "the clean-up", async || Ok(maps.list(&wishes).await?.items.len() == left)).await?;
     }
     Ok(())
 }
@@ -206,9 +209,9 @@ async fn quarantine(admin: &Server) -> Result<()> {
                              "healthy": healthy, "reason": (!healthy).then_some("Xid79") });
         let status = Patch::Merge(json!({ "status": { "devices": [device] } }));
         gpu_nodes.patch_status("ill", &PatchParams::default(), &status).await.context("the agent's report")?;
-        until("the taint", async || Ok(tainted().await? != healthy)).await?;
+        until(PATIENCE, "the taint", async || Ok(tainted().await? != healthy)).await?;
     }
-    until("the eviction", async || Ok(pods.get("worker").await?.metadata.deletion_timestamp.is_some())).await
+    until(PATIENCE, "the eviction", async || Ok(pods.get("worker").await?.metadata.deletion_timestamp.is_some())).await
 }
 
 /// Without this right a Job whose owner waits for it is refused, and with it not.
@@ -258,13 +261,4 @@ fn needed_to_own(plane: &ControlPlane, grant: &Grant) -> Result<()> {
 
 fn read<T: DeserializeOwned>(value: Value) -> Result<T> {
     Ok(serde_json::from_value(value)?)
-}
-
-async fn until(what: &str, mut done: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
-    let began = Instant::now();
-    while !done().await? {
-        ensure!(began.elapsed() < Duration::from_secs(120), "waited in vain for {what}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    Ok(())
 }

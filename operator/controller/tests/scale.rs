@@ -26,7 +26,10 @@ use serde_json::{Value, json};
 use support::binary::Binary;
 use support::fault::Faults;
 use support::site::{Server, Site, control_plane, options};
-use support::{Fate, Script, World, examples, is};
+use support::{Fate, Script, World, examples, is, until};
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 const BUILDS: usize = 1000;
 const JOBS_OF_EACH: usize = 9;
@@ -195,8 +198,8 @@ async fn wave(
     let count = |method: &str, part: &str| {
         faults.log.lock().unwrap().iter().filter(|w| w.starts_with(method) && w.ends_with(part)).count()
     };
-    until("the first Job", async || Ok(count("POST", "/jobs") == 1)).await?;
-    until("its pod", async || Ok(!world.jobs.lock().unwrap().is_empty())).await?;
+    until(PATIENCE, "the first Job", async || Ok(count("POST", "/jobs") == 1)).await?;
+    until(PATIENCE, "its pod", async || Ok(!world.jobs.lock().unwrap().is_empty())).await?;
     faults.log.lock().unwrap().clear();
 
     let applied = fill(&builds, STORM, |n| numbered(&build, "build", n));
@@ -210,7 +213,7 @@ async fn wave(
         let began = Instant::now();
         let before = faults.log.lock().unwrap().len();
         *world.script.lock().unwrap() = Box::new(|_| Fate::Works);
-        until("all to be ready", async || {
+        until(PATIENCE, "all to be ready", async || {
             Ok(builds.list(&ListParams::default()).await?.items.iter().all(|b| is(&b.data["status"], "Ready")))
         })
         .await?;
@@ -288,7 +291,7 @@ async fn crowd(plane: &ControlPlane, api: &Server, table: &mut Table) -> Result<
     for namespace in &namespaces {
         plane.kubectl(&["create", "namespace", namespace])?;
         let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
-        until("the account", async || Ok(accounts.get_opt("default").await?.is_some())).await?;
+        until(PATIENCE, "the account", async || Ok(accounts.get_opt("default").await?.is_some())).await?;
     }
     // What is created from here on stays as it is: no Job controller, no garbage collector.
     plane.kill(Process::ControllerManager)?;
@@ -395,7 +398,7 @@ async fn models(api: &Server) -> Result<(DynamicObject, Job, Pod)> {
     let step = ListParams::default().labels(&format!("{}={}", names::STAGE, Stage::SentenceScore.name()));
     let jobs: Api<Job> = Api::namespaced(api.client.clone(), "models");
     let pods: Api<Pod> = Api::namespaced(api.client.clone(), "models");
-    until("a pod of a step", async || Ok(!pods.list(&step).await?.items.is_empty())).await?;
+    until(PATIENCE, "a pod of a step", async || Ok(!pods.list(&step).await?.items.is_empty())).await?;
     let job = jobs.list(&step).await?.items.pop().context("a Job")?;
     let pod = pods.list(&step).await?.items.pop().context("a pod")?;
     *site.world.script.lock().unwrap() = Box::new(|_| Fate::Works);
@@ -509,13 +512,4 @@ where
 {
     let ours = ListParams::default().labels(&format!("{}={}", names::MANAGED_BY, names::CONTROLLER));
     api.list(&ours).await?.items.pop().context("nothing of the controller's")
-}
-
-async fn until(what: &str, mut done: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
-    let began = Instant::now();
-    while !done().await? {
-        ensure!(began.elapsed() < Duration::from_secs(180), "waited in vain for {what}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    Ok(())
 }

@@ -5,15 +5,14 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
-use realsyn_crds::RealSynBuild;
+use realsyn_dataset::protocol::Ledger;
 use realsyn_dataset::protocol::collect::{Cleaned, Cleaning, StageTotals, Totals};
-use realsyn_dataset::protocol::{Ledger, owner_uid};
 use realsyn_dataset::store::{StoreOptions, check_conditional, open};
 use realsyn_plan::report::CleanUpReport;
 
 use crate::report::bytes;
 use crate::run::resolve;
-use crate::session::{Locations, Manifests, read_manifests};
+use crate::session::{Locations, Manifests, read_manifests, reference_id};
 
 /// Removes what no reference names.
 #[derive(Debug, clap::Args)]
@@ -60,7 +59,7 @@ pub fn gc(args: &GcArgs) -> anyhow::Result<String> {
     let Root { uri: root, ledger, .. } = Root::open(&args.at, &manifests, args.dry_run)?;
     let mut text = String::new();
     if args.release_ref {
-        let uid = uid_of(&manifests.build);
+        let uid = reference_id(&manifests.build.metadata, None);
         match ledger.give_up(&uid)? {
             Some(given) => _ = writeln!(text, "gave up the reference of {} {}", given.kind, given.owner),
             // A pod that was killed and started again has done it before.
@@ -123,12 +122,6 @@ pub(crate) fn write_report(file: Option<&Path>, again_in: Option<u64>) -> anyhow
     let Some(file) = file else { return Ok(()) };
     let report = serde_json::to_vec(&CleanUpReport { again_in }).context("a number")?;
     std::fs::write(file, report).with_context(|| format!("cannot write {}", file.display()))
-}
-
-/// The id under which a build's reference lies.
-fn uid_of(build: &RealSynBuild) -> String {
-    let meta = &build.metadata;
-    owner_uid("RealSynBuild", meta.namespace.as_deref().unwrap_or("default"), &meta.name, meta.uid.as_deref())
 }
 
 fn tell(text: &mut String, cleaned: &Cleaned, dry_run: bool) {

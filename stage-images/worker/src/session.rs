@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use realsyn_crds::{
-    BuildSpec, Engine, Manifest, RealSynBuild, RealSynRelease, Stage, TextSurface, device, parse_manifests,
-    release_settings, validate, validate_release,
+    BuildSpec, Engine, Kind, Manifest, Metadata, RealSynBuild, RealSynRelease, Stage, TextSurface, device,
+    parse_manifests, release_settings, validate, validate_release,
 };
 use realsyn_dataset::protocol::{Ledger, Reference, owner_uid};
 use realsyn_dataset::store::{Credentials, Store, StoreOptions, check_conditional, open};
@@ -301,26 +301,33 @@ impl Session {
 
     /// The id under which a run's reference lies, and the reference.
     pub fn reference(&self, run: &Run) -> (String, Reference) {
-        let meta = &self.manifests.build.metadata;
-        let namespace = meta.namespace.as_deref().unwrap_or("default");
-        let release_uid = |name: &str| {
-            let release = self.manifests.releases.iter().find(|r| r.metadata.name == name);
-            release.and_then(|r| r.metadata.uid.as_deref())
-        };
-        let (kind, name, uid) = match &run.release {
-            Some(release) => ("RealSynRelease", release.name.as_str(), release_uid(&release.name)),
-            None => ("RealSynBuild", meta.name.as_str(), meta.uid.as_deref()),
-        };
+        let build = &self.manifests.build.metadata;
+        let release = run.release.as_ref().map(|of_run| {
+            let release = self.manifests.releases.iter().find(|r| r.metadata.name == of_run.name);
+            &release.expect("a run is of a release in the files").metadata
+        });
+        let kind = if release.is_some() { Kind::Release } else { Kind::Build };
         let reference = Reference {
-            kind: kind.to_owned(),
-            owner: format!("{namespace}/{name}"),
+            kind: kind.name().to_owned(),
+            owner: format!("{}/{}", namespace(build), release.unwrap_or(build).name),
             inventory_root: run.inventory.root(),
             recipes: run.recipes.clone(),
             history: if run.release.is_some() { 1 } else { self.spec.storage.history },
             gone: false,
         };
-        (owner_uid(kind, namespace, name, uid), reference)
+        (reference_id(build, release), reference)
     }
+}
+
+/// The id under which the reference of a build, or of a release of it, lies.
+pub(crate) fn reference_id(build: &Metadata, release: Option<&Metadata>) -> String {
+    let kind = if release.is_some() { Kind::Release } else { Kind::Build };
+    let owner = release.unwrap_or(build);
+    owner_uid(kind.name(), namespace(build), &owner.name, owner.uid.as_deref())
+}
+
+fn namespace(build: &Metadata) -> &str {
+    build.namespace.as_deref().unwrap_or("default")
 }
 
 /// Where a release goes. Below the output it gets a folder named by its digest, so that a changed band makes a second

@@ -4,14 +4,14 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use realsyn_crds::{RealSynRelease, Retain, Stage};
-use realsyn_dataset::protocol::{Reference, owner_uid};
+use realsyn_dataset::protocol::Reference;
 use realsyn_dataset::store::{Store, StoreExt};
 use realsyn_plan::Digest;
 use realsyn_plan::graph::ids;
 
 use crate::gc::{Root, clean, seconds, write_report};
 use crate::report::bytes;
-use crate::session::{Locations, Manifests, destination, read_manifests};
+use crate::session::{Locations, Manifests, destination, read_manifests, reference_id};
 use crate::stages::publish::{CARD, MANIFEST, ReleaseManifest};
 
 /// Takes the releases in the files back.
@@ -40,7 +40,7 @@ pub fn withdraw(args: &WithdrawArgs) -> anyhow::Result<String> {
     let mut text = String::new();
     for release in &manifests.releases {
         let name = &release.metadata.name;
-        let uid = uid_of(&manifests, release);
+        let uid = reference_id(&manifests.build.metadata, Some(&release.metadata));
         let Some((_, reference)) = root.ledger.reference(&uid)? else {
             _ = writeln!(text, "release {name}: holds nothing below {}", root.uri);
             continue;
@@ -59,11 +59,6 @@ pub fn withdraw(args: &WithdrawArgs) -> anyhow::Result<String> {
         write_report(args.report.as_deref(), None)?;
     }
     Ok(text)
-}
-
-fn uid_of(manifests: &Manifests, release: &RealSynRelease) -> String {
-    let namespace = manifests.build.metadata.namespace.as_deref().unwrap_or("default");
-    owner_uid("RealSynRelease", namespace, &release.metadata.name, release.metadata.uid.as_deref())
 }
 
 /// Removes what a release published: its manifest before its files, so that nobody takes what is left for a release.

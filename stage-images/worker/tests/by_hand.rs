@@ -1,34 +1,20 @@
 //! A shard that does not go through is left out by hand, and forgotten again: the binary itself, over a folder.
 
+mod support;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use realsyn_e2e::{Obelics, write_corpus};
 use realsyn_plan::report::Report;
-
-const SHA: &str = "abababababababababababababababababababababababababababababababab";
+use support::small_build;
 
 struct Bench {
     folder: tempfile::TempDir,
 }
 
 impl Bench {
-    /// A build of four files, each a shard.
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let row = |n: usize| Obelics {
-            images: vec![None],
-            texts: vec![Some(format!("Page {n} tells of a dog that runs over the green field."))],
-            metadata: "[null]".into(),
-            general_metadata: format!("{{\"url\": \"https://pages.example/{n}\"}}"),
-        };
-        write_corpus(&folder.path().join("corpus"), &(0..4).map(row).collect::<Vec<_>>(), 4).unwrap();
-        let text = format!(
-            "apiVersion: realsyn.dev/v1alpha1\nkind: RealSynBuild\nmetadata: {{name: small}}\nspec:\n  source: {{format: obelics, uri: corpus}}\n  \
-             storage: {{uri: out}}\n  models:\n    clip: {{sha256: \"{SHA}\"}}\n    perplexity: {{sha256: \"{SHA}\"}}\n    llm: {{sha256: \"{SHA}\"}}\n"
-        );
-        std::fs::write(folder.path().join("build.yaml"), text).unwrap();
-        Self { folder }
+        Self { folder: small_build() }
     }
 
     /// Runs a command; returns the exit code and everything that it said.

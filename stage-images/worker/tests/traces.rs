@@ -1,5 +1,7 @@
 //! The spans of the binary itself, as a collector gets them, and the logs that its failed tasks leave.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -11,31 +13,11 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
-use realsyn_e2e::{Obelics, write_corpus};
 use realsyn_plan::report::Report;
 use realsyn_plan::trace::traceparent;
+use support::small_build;
 
-const SHA: &str = "abababababababababababababababababababababababababababababababab";
 const STEP: &str = "documents/extract";
-
-/// A build of four files, each a shard, in a folder of its own.
-fn small_build() -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let row = |n: usize| Obelics {
-        images: vec![None],
-        texts: vec![Some(format!("Page {n} tells of a dog that runs over the green field."))],
-        metadata: "[null]".into(),
-        general_metadata: format!("{{\"url\": \"https://pages.example/{n}\"}}"),
-    };
-    write_corpus(&folder.path().join("corpus"), &(0..4).map(row).collect::<Vec<_>>(), 4).unwrap();
-    let models = ["clip", "perplexity", "llm"].map(|role| format!("    {role}: {{sha256: \"{SHA}\"}}\n")).concat();
-    let text = format!(
-        "apiVersion: realsyn.dev/v1alpha1\nkind: RealSynBuild\nmetadata: {{name: small}}\nspec:\n  \
-         source: {{format: obelics, uri: corpus}}\n  storage: {{uri: out}}\n  models:\n{models}"
-    );
-    std::fs::write(folder.path().join("build.yaml"), text).unwrap();
-    folder
-}
 
 /// Runs a command; returns the exit code, and what it said on standard output and on standard error.
 fn realsyn(folder: &Path, args: &[&str], env: &[(&str, &str)]) -> (i32, String, String) {

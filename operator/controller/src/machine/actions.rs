@@ -7,7 +7,7 @@ use realsyn_plan::StepId;
 use realsyn_plan::placement::Placement;
 
 use super::{JobPhase, SeenJob, State, View, fold::steps_of, place::place};
-use crate::names::{advance_name, job_name};
+use crate::names::advance_name;
 
 /// A change to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,7 +118,7 @@ fn orders(view: &View, state: &State) -> Vec<Order> {
     for entry in &state.stages {
         let (Some(step), Some(digest), Some(list)) = (&entry.step, &entry.digest, &entry.list) else { continue };
         let Some(id) = steps_of(entry.name).find(|id| id.step == step) else { continue };
-        let name = job_name(view.name, view.uid, entry.name, step, digest, entry.attempt);
+        let Some(name) = view.job_name(entry) else { continue };
         let waits_for_nodes = view.plan.wants_gpu(entry.name).is_none_or(|gpu| gpu.allow_scale_up);
         let is_there = view.jobs.iter().any(|job| job.name == name);
         let placement = if is_there && waits_for_nodes { None } else { place(view, entry.name, entry.tasks) };

@@ -3,7 +3,6 @@
 use realsyn_crds::{Quantity, Stage, StageStatus};
 
 use super::{SeenJob, State, View};
-use crate::names::job_name;
 
 /// Adds what the pods of a Job held to its stage, once: when the Job has ended or is given up.
 pub(super) fn account(view: &View, state: &mut State, stage: Stage, job: &SeenJob) {
@@ -20,9 +19,7 @@ pub(super) fn exceeded(view: &View, state: &State) -> Option<String> {
 
 fn hours_spent(view: &View, state: &State, hours: f64) -> Option<String> {
     let running = state.stages.iter().filter_map(|entry| {
-        let name =
-            job_name(view.name, view.uid, entry.name, entry.step.as_deref()?, entry.digest.as_deref()?, entry.attempt);
-        let job = view.jobs.iter().find(|job| job.name == name)?;
+        let job = view.job_of(entry)?;
         Some(u64::from(view.plan.wants_gpu(entry.name)?.count) * job.seconds(view.now))
     });
     let spent = state.stages.iter().map(|s| s.gpu_seconds).sum::<u64>() + running.sum::<u64>();
@@ -40,18 +37,9 @@ fn bytes_stored(state: &State, budget: &Quantity) -> Option<String> {
 
 /// Accounts for what runs of these stages; it is about to be stopped.
 pub(super) fn account_for(view: &View, state: &mut State, stopped: impl Fn(&StageStatus) -> bool) {
-    let running: Vec<(Stage, String)> = state
-        .stages
-        .iter()
-        .filter(|s| stopped(s))
-        .filter_map(|s| {
-            let name = job_name(view.name, view.uid, s.name, s.step.as_deref()?, s.digest.as_deref()?, s.attempt);
-            Some((s.name, name))
-        })
-        .collect();
-    for (stage, name) in running {
-        if let Some(job) = view.jobs.iter().find(|job| job.name == name) {
-            account(view, state, stage, job);
-        }
+    let stopped = state.stages.iter().filter(|entry| stopped(entry));
+    let running: Vec<(Stage, &SeenJob)> = stopped.filter_map(|entry| Some((entry.name, view.job_of(entry)?))).collect();
+    for (stage, job) in running {
+        account(view, state, stage, job);
     }
 }

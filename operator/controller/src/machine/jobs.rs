@@ -4,7 +4,7 @@ use realsyn_crds::{Stage, StageState};
 use realsyn_plan::report::Report;
 
 use super::{JobPhase, STALLED_AFTER, SeenJob, State, View, again, budget::account, fold, give_up};
-use crate::names::{advance_name, job_name};
+use crate::names::advance_name;
 use crate::text::sentence;
 
 const MOST: usize = 400;
@@ -14,8 +14,7 @@ pub(super) fn look_at_workers(view: &View, state: &mut State) {
     let running: Vec<Stage> = state.stages.iter().filter(|s| s.step.is_some()).map(|s| s.name).collect();
     for stage in running {
         let entry = state.entry(stage);
-        let (step, digest) = (entry.step.clone().unwrap_or_default(), entry.digest.clone().unwrap_or_default());
-        let name = job_name(view.name, view.uid, stage, &step, &digest, entry.attempt);
+        let Some(name) = view.job_name(entry) else { continue };
         let Some(job) = view.jobs.iter().find(|j| j.name == name) else {
             if entry.job.is_some() {
                 // It was there and is gone: somebody deleted it. Its commits are where they were.

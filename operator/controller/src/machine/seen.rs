@@ -1,6 +1,10 @@
 //! What is seen of a Job and its pods.
 
 use jiff::Timestamp;
+use realsyn_crds::StageStatus;
+
+use super::View;
+use crate::names::job_name;
 
 /// A Job of ours, as it is now.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,6 +73,20 @@ pub struct Ended {
     pub message: String,
     /// `Completed`, `Error`, `OOMKilled`.
     pub reason: String,
+}
+
+impl<'v> View<'v> {
+    /// The name of the Job of a stage's step, if one is at work.
+    pub(super) fn job_name(&self, entry: &StageStatus) -> Option<String> {
+        let (step, digest) = (entry.step.as_deref()?, entry.digest.as_deref()?);
+        Some(job_name(self.name, self.uid, entry.name, step, digest, entry.attempt))
+    }
+
+    /// That Job, if it is there.
+    pub(super) fn job_of(&self, entry: &StageStatus) -> Option<&'v SeenJob> {
+        let name = self.job_name(entry)?;
+        self.jobs.iter().find(|job| job.name == name)
+    }
 }
 
 impl SeenJob {

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use realsyn_crds::Stage;
+use realsyn_crds::{Stage, StageStatus};
 
 use super::{SeenJob, SeenPod, State, View};
-use crate::names::job_name;
 use crate::text::sentence;
 
 /// A task is slow beyond so many times the median of those that are done.
@@ -20,32 +19,19 @@ const NAMED: usize = 8;
 
 /// Brings the names of slow tasks up to date.
 pub(super) fn name(view: &View, state: &mut State) {
-    for at in 0..state.stages.len() {
-        let entry = &state.stages[at];
-        let slow = job_of(view, entry.name, entry.step.as_deref(), entry.digest.as_deref(), entry.attempt)
-            .map_or_else(Vec::new, |job| slow(view, entry.name, job));
-        state.stages[at].stragglers = slow;
+    for entry in &mut state.stages {
+        entry.stragglers = at_work(view, entry).map_or_else(Vec::new, |job| slow(view, entry.name, job));
     }
 }
 
 /// When the next task becomes slow, if none ends.
 pub(super) fn next(view: &View, state: &State) -> Option<Timestamp> {
-    let jobs = state.stages.iter().filter_map(|s| {
-        let job = job_of(view, s.name, s.step.as_deref(), s.digest.as_deref(), s.attempt)?;
-        Some((s.name, job))
-    });
+    let jobs = state.stages.iter().filter_map(|entry| Some((entry.name, at_work(view, entry)?)));
     jobs.flat_map(|(stage, job)| limits(view, stage, job)).map(|(at, _, _)| at).filter(|at| *at > view.now).min()
 }
 
-fn job_of<'v>(
-    view: &'v View,
-    stage: Stage,
-    step: Option<&str>,
-    digest: Option<&str>,
-    attempt: u32,
-) -> Option<&'v SeenJob> {
-    let name = job_name(view.name, view.uid, stage, step?, digest?, attempt);
-    view.jobs.iter().find(|job| job.name == name && job.is_active() && !job.deleting)
+fn at_work<'v>(view: &View<'v>, entry: &StageStatus) -> Option<&'v SeenJob> {
+    view.job_of(entry).filter(|job| job.is_active() && !job.deleting)
 }
 
 fn slow(view: &View, stage: Stage, job: &SeenJob) -> Vec<String> {

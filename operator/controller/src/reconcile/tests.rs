@@ -267,7 +267,7 @@ fn neighbours_are_older_below_the_same_root_and_at_work() {
             "apiVersion": "realsyn.dev/v1alpha1",
             "kind": "RealSynBuild",
             "metadata": { "name": name, "namespace": "datasets", "uid": name, "creationTimestamp": created },
-            "spec": { "storage": { "uri": "s3://bucket/root" } },
+            "spec": { "storage": { "uri": "s3://bucket/shared" } },
             "status": { "stages": [
                 { "name": "fetch", "state": "Sealed", "digest": "f" },
                 { "name": "sentence-score", "state": "Running", "digest": "s" },
@@ -285,11 +285,11 @@ fn neighbours_are_older_below_the_same_root_and_at_work() {
         |pointer: &'static str, to: Value| move |build: &mut Value| *build.pointer_mut(pointer).unwrap() = to.clone();
     let found = [("build datasets/other".to_owned(), "s".to_owned())];
     assert_eq!(seen(build("other", early, &|_| {})), found);
-    assert_eq!(seen(build("other", early, &set("/spec/storage/uri", json!("s3://bucket/root/")))), found);
+    assert_eq!(seen(build("other", early, &set("/spec/storage/uri", json!("s3://bucket/shared/")))), found);
     assert_eq!(seen(build("other", early, &set("/metadata/namespace", json!("team")))).len(), 1, "a bucket is one");
     for other in [
         build("other", "2026-01-03T00:00:00Z", &|_| {}),
-        build("other", early, &set("/spec/storage/uri", json!("s3://bucket/root2"))),
+        build("other", early, &set("/spec/storage/uri", json!("s3://bucket/elsewhere"))),
         build("other", early, &|b| b["spec"]["storage"]["endpoint"] = json!("https://elsewhere")),
         build("other", early, &|b| b["spec"]["suspend"] = json!(true)),
         build("other", early, &|b| b["metadata"]["deletionTimestamp"] = json!(late)),
@@ -299,7 +299,7 @@ fn neighbours_are_older_below_the_same_root_and_at_work() {
     }
     // Two of one second go by UID, so that one of them runs.
     assert_eq!(seen(build("a", late, &|_| {})).len() + seen(build("z", late, &|_| {})).len(), 1);
-    let claim = set("/spec/storage/uri", json!("pvc://data/root"));
+    let claim = set("/spec/storage/uri", json!("pvc://data/shared"));
     let me = build("me", late, &claim);
     let other = build("other", early, &|b| {
         claim(b);

@@ -210,6 +210,18 @@ impl World {
     }
 }
 
+/// Looks again and again, for so long.
+pub async fn until(patience: Duration, what: &str, mut done: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+    let began = Instant::now();
+    while !done().await? {
+        if began.elapsed() >= patience {
+            bail!("waited in vain for {what}");
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
 /// The status of a condition.
 pub fn is(status: &Value, condition: &str) -> bool {
     let conditions = status["conditions"].as_array().cloned().unwrap_or_default();

@@ -1,0 +1,106 @@
+//! The operator on a node, as its chart installs it, and what a person who runs the test sees of it.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use realsyn_cluster::{Binaries, Node, Options, until};
+use realsyn_e2e::S3Server;
+use serde_json::{Value, json};
+
+use super::{NAMESPACE, workspace};
+
+/// Where the operator is installed.
+pub const OPERATOR: &str = "realsyn-system";
+
+/// A node, from its start.
+pub struct Story {
+    pub node: Node,
+    began: Instant,
+}
+
+impl Story {
+    pub fn begin() -> Self {
+        Self { node: Node::start(&Options::default()).unwrap(), began: Instant::now() }
+    }
+
+    /// What a person who runs this test sees of it.
+    pub fn says(&self, what: &str) {
+        eprintln!("{:6.1} s  {what}", self.began.elapsed().as_secs_f64());
+    }
+
+    /// An object or a list, in the namespace of builds where it lies in one; nothing if that cannot be read.
+    pub fn read(&self, what: &[&str]) -> Value {
+        let read = self.node.kubectl(&[&["get", "-n", NAMESPACE, "-o", "json"], what].concat());
+        read.ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+    }
+
+    /// Waits, and says with what things look like if that was in vain: these commands' output, and the controller's log.
+    pub fn until(&self, patience: Duration, what: &str, looks: &[&[&str]], mut ready: impl FnMut() -> bool) {
+        if let Err(error) = until(patience, what, || Ok(ready())) {
+            let look = |arguments: &[&str]| self.node.kubectl(arguments).unwrap_or_else(|error| format!("{error:#}"));
+            let log: &[&str] = &["logs", "-n", OPERATOR, "deployment/realsyn-controller", "--tail=60"];
+            let looks: Vec<String> = looks.iter().chain([&log]).map(|arguments| look(arguments)).collect();
+            panic!("{error:#}\n{}", looks.join("\n"));
+        }
+        self.says(what);
+    }
+
+    /// The charts, as a person installs them, over the images that tests build.
+    pub fn install(&self, values: &str) {
+        let helm = |line: &[&str]| {
+            let mut helm = Command::new(Binaries::default_folder().path("helm"));
+            let done =
+                helm.args(line).current_dir(workspace()).env("KUBECONFIG", self.node.kubeconfig()).output().unwrap();
+            assert!(done.status.success(), "helm {line:?}: {}", String::from_utf8_lossy(&done.stderr));
+        };
+        helm(&["install", "realsyn-crds", "charts/realsyn-crds"]);
+        let images =
+            "image.tag=test,image.pullPolicy=Never,worker.image.tag=test,worker.image.repository=realsyn.dev/worker";
+        let operator = ["install", "realsyn-operator", "charts/realsyn-operator", "--create-namespace"];
+        helm(&[&operator[..], &["-n", OPERATOR, "--set", images, "--set", values]].concat());
+    }
+
+    /// A condition of a build.
+    pub fn condition(&self, build: &str, kind: &str) -> Value {
+        let build = self.read(&["rsb", build]);
+        let conditions = build["status"]["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.into_iter().find(|c| c["type"] == kind).unwrap_or_default()
+    }
+
+    /// A stage of a build.
+    pub fn stage(&self, build: &str, name: &str) -> Value {
+        let stages = self.read(&["rsb", build])["status"]["stages"].as_array().cloned().unwrap_or_default();
+        stages.into_iter().find(|stage| stage["name"] == name).unwrap_or_default()
+    }
+}
+
+/// A build over the claims `data`, `images` and `models`; the language model that writes is `llm`.
+pub fn build(name: &str, llm: &str, models: &Path, s3: &S3Server, stages: Value, last: &str) -> String {
+    let model = |name: &str| {
+        let sha256 = realsyn_models::folder_sha256(&models.join(name)).unwrap();
+        json!({ "sha256": sha256, "uri": format!("pvc://models/{name}") })
+    };
+    let build = json!({
+        "apiVersion": "realsyn.dev/v1alpha1",
+        "kind": "RealSynBuild",
+        "metadata": { "name": name, "namespace": NAMESPACE },
+        "spec": {
+            "source": {
+                "format": "obelics",
+                "uri": "pvc://data/corpus",
+                "imageMirrors": [{ "prefix": "https://openstax.example/", "uri": "pvc://images" }],
+            },
+            "storage": {
+                "uri": format!("s3://{}/builds", S3Server::BUCKET),
+                "endpoint": s3.endpoint(),
+                "region": "us-east-1",
+                "credentials": { "secretName": "s3" },
+            },
+            "models": { "clip": model("demo-clip"), "perplexity": model("smollm2-135m-instruct"), "llm": model(llm) },
+            "stages": stages,
+            "stopAfter": last,
+        },
+    });
+    build.to_string()
+}
