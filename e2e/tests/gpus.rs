@@ -71,8 +71,7 @@ fn a_gpu_that_dies_in_mid_stage_costs_no_shard_and_no_retry() {
 
 /// A build as far as the first stage with a model, which has a GPU.
 fn build(models: &Path, s3: &S3Server) -> String {
-    let stages =
-        json!({ "sentenceScore": { "engine": "cuda", "gpu": { "products": ["A100-80GB"], "minMemory": "70Gi" } } });
+    let stages = json!({ "sentenceScore": { "gpu": { "products": ["A100-80GB"], "minMemory": "70Gi" } } });
     story::build("part", "smollm2-135m-instruct", models, s3, stages, "sentence-score")
 }
 
