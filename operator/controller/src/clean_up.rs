@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, DynamicObject, PostParams, PropagationPolicy};
 use kube::core::ObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -23,6 +23,7 @@ use serde_json::json;
 
 use crate::context::Context;
 use crate::kinds::{Kind, KindExt};
+use crate::machine::{JobPhase, SeenPod};
 use crate::names;
 use crate::plan::Plan;
 use crate::reconcile::validate::Checked;
@@ -132,19 +133,17 @@ async fn carry_out(map: &ConfigMap, context: &Context, now: Timestamp) -> Result
         return Ok(());
     };
     // Its own pods may still write down what they use.
-    if !context.jobs.state_filter(|job| is_of(&job.metadata, &of_uid)).is_empty() {
+    if !context.jobs.of(&of_uid).is_empty() {
         return Ok(());
     }
     let uid = map.uid().unwrap_or_default();
-    let jobs = context.jobs.state_filter(|job| is_of(&job.metadata, &uid));
-    let newest = jobs.iter().max_by_key(|job| attempt(job));
-    let said = |job: &Job| {
-        let job_uid = job.uid().unwrap_or_default();
-        context.pods.state_filter(|pod| is_of(&pod.metadata, &job_uid)).iter().find_map(|pod| report(pod))
-    };
-    let next = match newest {
+    let jobs = context.jobs.of(&uid);
+    let next = match jobs.iter().max_by_key(|job| job.attempt) {
         None => Next::Run(1),
-        Some(job) => next(attempt(job), ended(job), said(job), now),
+        Some(job) => {
+            let said = context.pods.of(&job.seen.uid).iter().find_map(|pod| report(&pod.seen));
+            next(job.attempt, job.seen.ended_at.map(|at| (at, job.seen.phase == JobPhase::Complete)), said, now)
+        }
     };
     if next == Next::Wait {
         return Ok(());
@@ -158,7 +157,7 @@ async fn carry_out(map: &ConfigMap, context: &Context, now: Timestamp) -> Result
     let jobs_api: Api<Job> = Api::namespaced(context.client.clone(), &namespace);
     for job in &jobs {
         let with = DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..Default::default() };
-        accept(jobs_api.delete(&job.name_any(), &with).await.map(drop), 404)?;
+        accept(jobs_api.delete(&job.seen.name, &with).await.map(drop), 404)?;
     }
     let job = job_of(kind, map, &of_name, &plan, attempt, context);
     tracing::info!(namespace, job = %job.name_any(), attempt, kind = kind.name(), "cleaning up after a deleted object");
@@ -269,25 +268,9 @@ fn job_of(kind: Kind, map: &ConfigMap, of_name: &str, plan: &Plan, attempt: u32,
     serde_json::from_value(job).expect("the fields of a Job")
 }
 
-fn attempt(job: &Job) -> u32 {
-    job.annotations().get(names::ATTEMPT).and_then(|n| n.parse().ok()).unwrap_or_default()
-}
-
-/// When a Job ended, and whether it went well.
-fn ended(job: &Job) -> Option<(Timestamp, bool)> {
-    let conditions = job.status.as_ref()?.conditions.as_deref()?;
-    let last = conditions.iter().find(|c| matches!(c.type_.as_str(), "Complete" | "Failed") && c.status == "True")?;
-    Some((last.last_transition_time.as_ref()?.0, last.type_ == "Complete"))
-}
-
-fn report(pod: &Pod) -> Option<CleanUpReport> {
-    let states = pod.status.as_ref()?.container_statuses.as_deref()?;
-    let ended = states.iter().find_map(|c| c.state.as_ref()?.terminated.as_ref()).filter(|t| t.exit_code == 0)?;
-    serde_json::from_str(ended.message.as_deref()?).ok()
-}
-
-fn is_of(metadata: &ObjectMeta, uid: &str) -> bool {
-    metadata.owner_references.iter().flatten().any(|owner| owner.uid == uid)
+fn report(pod: &SeenPod) -> Option<CleanUpReport> {
+    let ended = pod.ended.as_ref().filter(|ended| ended.code == 0)?;
+    serde_json::from_str(&ended.message).ok()
 }
 
 /// An answer that says that it is so already is as good as one that says that it is done.

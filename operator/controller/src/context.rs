@@ -4,14 +4,16 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Event, Pod};
-use kube::api::DynamicObject;
+use k8s_openapi::api::core::v1::Event;
+use kube::Client;
 use kube::runtime::events::Recorder;
 use kube::runtime::reflector::Store;
-use kube::{Client, ResourceExt};
 use tokio::sync::watch;
 
+use crate::cache::Cache;
+use crate::cache::jobs::HeldJob;
+use crate::cache::objects::Objects;
+use crate::cache::pods::HeldPod;
 use crate::clean_up::Wishes;
 use crate::gpu::nodes::Nodes;
 use crate::kinds::Kind;
@@ -49,13 +51,13 @@ pub struct Context {
     /// The flags.
     pub options: Options,
     /// Builds.
-    pub builds: Store<DynamicObject>,
+    pub builds: Objects,
     /// Releases.
-    pub releases: Store<DynamicObject>,
-    /// Our Jobs, without their templates.
-    pub jobs: Store<Job>,
-    /// Our pods, without their specs.
-    pub pods: Store<Pod>,
+    pub releases: Objects,
+    /// Our Jobs.
+    pub jobs: Arc<Cache<HeldJob>>,
+    /// Our pods.
+    pub pods: Arc<Cache<HeldPod>>,
     /// What is to become of the work of deleted builds.
     pub wishes: Wishes,
     /// Warnings about Jobs.
@@ -84,7 +86,7 @@ pub struct Note {
 
 impl Context {
     /// The builds, or the releases.
-    pub fn objects(&self, kind: Kind) -> &Store<DynamicObject> {
+    pub fn objects(&self, kind: Kind) -> &Objects {
         match kind {
             Kind::Build => &self.builds,
             Kind::Release => &self.releases,
@@ -115,10 +117,10 @@ impl Context {
     }
 
     /// Jobs that were touched and that the cache still shows as they were before.
-    pub fn touched(&self, uid: &str, cached: &[Arc<Job>]) -> std::collections::BTreeSet<String> {
+    pub fn touched(&self, uid: &str, cached: &[Arc<HeldJob>]) -> std::collections::BTreeSet<String> {
         self.note(uid, |note| {
-            note.touched.retain(|name, created| match cached.iter().find(|job| job.name_any() == *name) {
-                Some(job) => !*created && job.metadata.deletion_timestamp.is_none(),
+            note.touched.retain(|name, created| match cached.iter().find(|job| job.seen.name == *name) {
+                Some(job) => !*created && !job.seen.deleting,
                 None => true,
             });
             note.touched.keys().cloned().collect()

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cache;
 pub mod clean_up;
 pub mod context;
 pub mod gpu;

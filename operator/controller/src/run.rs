@@ -6,21 +6,23 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use futures::channel::mpsc::{UnboundedSender, unbounded};
 use futures::{FutureExt, StreamExt, TryFutureExt};
-use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Node};
 use kube::api::{DynamicObject, ListParams};
 use kube::runtime::controller::{Action, Config, applier};
 use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::reflector::ObjectRef;
 use kube::runtime::reflector::store::Writer;
-use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
-use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
+use crate::cache::Cache;
+use crate::cache::jobs::{HeldJob, ReadJob, works_for};
+use crate::cache::objects::{Object, Objects};
+use crate::cache::pods::{HeldPod, ReadPod};
 use crate::clean_up;
 use crate::context::{Context, Options};
 use crate::gpu::agents;
@@ -34,10 +36,12 @@ use crate::names;
 use crate::reconcile::build::trace_of;
 use crate::reconcile::reconcile;
 use crate::server;
-use crate::watches::{News, Watched, as_it_is, follow, strip_job, strip_pod};
+use crate::watches::{News, Watched, as_it_is, follow};
 
 /// Changes come in bursts: a Job and its pods. Together they are one reconcile.
 const DEBOUNCE: Duration = Duration::from_millis(100);
+/// Builds and releases in one answer: their specs and statuses are long.
+const PAGE_OF_OBJECTS: u32 = 100;
 /// How often missing CRDs are looked for.
 const LOOK_FOR_CRDS: Duration = Duration::from_secs(2);
 
@@ -76,8 +80,8 @@ pub async fn run(client: Client, options: Options, process: Process, stop: watch
         client: client.clone(),
         builds: caches.builds.as_reader(),
         releases: caches.releases.as_reader(),
-        jobs: caches.jobs.as_reader(),
-        pods: caches.pods.as_reader(),
+        jobs: caches.jobs.clone(),
+        pods: caches.pods.clone(),
         events: caches.events.as_reader(),
         wishes: caches.wishes.as_reader(),
         metrics: metrics.clone(),
@@ -157,12 +161,9 @@ pub async fn run(client: Client, options: Options, process: Process, stop: watch
     }
 }
 
-async fn timed(
-    kind: Kind,
-    object: Arc<DynamicObject>,
-    context: Arc<Context>,
-) -> Result<Action, crate::reconcile::Error> {
+async fn timed(kind: Kind, object: Arc<Object>, context: Arc<Context>) -> Result<Action, crate::reconcile::Error> {
     let began = std::time::Instant::now();
+    let object = object.read(kind);
     let uid = object.uid().unwrap_or_default();
     let metrics = context.metrics.clone();
     metrics.reconciles.get_or_create(&[("kind", kind.label())]).inc();
@@ -174,7 +175,7 @@ async fn timed(
         generation = object.metadata.generation.unwrap_or_default(),
     );
     realsyn_telemetry::follow(&span, &trace_of(&object));
-    let done = reconcile(kind, object, context.clone()).inspect_err(|error| {
+    let done = reconcile(kind, &object, context.clone()).inspect_err(|error| {
         metrics.errors.get_or_create(&[("category", error.category())]).inc();
     });
     let done = done.instrument(span).await;
@@ -186,7 +187,7 @@ async fn timed(
 }
 
 /// When to try a failed reconcile again: at once for a conflict, else ever later, up to a minute.
-fn retry(object: Arc<DynamicObject>, error: &crate::reconcile::Error, context: Arc<Context>) -> Action {
+fn retry(object: Arc<Object>, error: &crate::reconcile::Error, context: Arc<Context>) -> Action {
     let failures = context.failed(object.uid().as_deref().unwrap_or_default());
     let wait = match error {
         crate::reconcile::Error::Conflict => Duration::from_millis(200),
@@ -217,10 +218,10 @@ async fn wait_for_crd(kind: Kind, client: &Client, options: &Options) {
 
 /// The caches before they are filled.
 struct Caches {
-    builds: Writer<DynamicObject>,
-    releases: Writer<DynamicObject>,
-    jobs: Writer<Job>,
-    pods: Writer<Pod>,
+    builds: Writer<Object>,
+    releases: Writer<Object>,
+    jobs: Arc<Cache<HeldJob>>,
+    pods: Arc<Cache<HeldPod>>,
     events: Writer<Event>,
     wishes: Writer<ConfigMap>,
 }
@@ -230,8 +231,8 @@ impl Caches {
         Self {
             builds: Writer::new(Kind::Build.resource()),
             releases: Writer::new(Kind::Release.resource()),
-            jobs: Writer::default(),
-            pods: Writer::default(),
+            jobs: Arc::default(),
+            pods: Arc::default(),
             events: Writer::default(),
             wishes: Writer::default(),
         }
@@ -252,23 +253,24 @@ impl Caches {
         };
         let ours = || watcher::Config::default().labels(&format!("{}={}", names::MANAGED_BY, names::CONTROLLER));
         for (kind, name, cache) in [(Kind::Build, "builds", self.builds), (Kind::Release, "releases", self.releases)] {
-            let api: Api<DynamicObject> = match &options.namespace {
+            let api: Api<Object> = match &options.namespace {
                 Some(namespace) => Api::namespaced_with(client.clone(), namespace, &kind.resource()),
                 None => Api::all_with(client.clone(), &kind.resource()),
             };
             let queues = queues.clone();
-            let tell = move |news: News<'_, DynamicObject>| match news {
+            let tell = move |news: News<'_, Object>| match news {
                 News::Of(object) => queues.object(kind, object),
                 News::Relisted => queues.all(),
             };
-            tasks.spawn(follow(watched(name), api, watcher::Config::default(), cache, as_it_is, tell));
+            let few = watcher::Config::default().page_size(PAGE_OF_OBJECTS);
+            tasks.spawn(follow(watched(name), api, few, cache, as_it_is, tell));
         }
         let q = queues.clone();
-        let tell = move |news: News<'_, Job>| q.labelled(news);
-        tasks.spawn(follow(watched("jobs"), scoped(client, options), ours(), self.jobs, strip_job, tell));
+        let tell = move |news: News<'_, ReadJob>| q.labelled(news);
+        tasks.spawn(follow(watched("jobs"), scoped(client, options), ours(), self.jobs, as_it_is, tell));
         let q = queues.clone();
-        let tell = move |news: News<'_, Pod>| q.labelled(news);
-        tasks.spawn(follow(watched("pods"), scoped(client, options), ours(), self.pods, strip_pod, tell));
+        let tell = move |news: News<'_, ReadPod>| q.labelled(news);
+        tasks.spawn(follow(watched("pods"), scoped(client, options), ours(), self.pods, as_it_is, tell));
         let q = queues.clone();
         let wishes = ours().labels(&format!("{}={}", names::STAGE, names::CLEAN_UP));
         tasks.spawn(follow(watched("wishes"), scoped(client, options), wishes, self.wishes, as_it_is, |_| ()));
@@ -334,25 +336,25 @@ where
 /// Where objects wait to be reconciled.
 #[derive(Clone)]
 struct Queues {
-    builds: UnboundedSender<ObjectRef<DynamicObject>>,
-    releases: UnboundedSender<ObjectRef<DynamicObject>>,
+    builds: UnboundedSender<ObjectRef<Object>>,
+    releases: UnboundedSender<ObjectRef<Object>>,
     context: Arc<Context>,
 }
 
 impl Queues {
-    fn push(&self, kind: Kind, object: ObjectRef<DynamicObject>) {
+    fn push(&self, kind: Kind, object: ObjectRef<Object>) {
         let queue = if kind == Kind::Build { &self.builds } else { &self.releases };
         // It is closed only while the process ends.
         _ = queue.unbounded_send(object);
     }
 
-    fn object(&self, kind: Kind, object: &DynamicObject) {
+    fn object(&self, kind: Kind, object: &Object) {
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         self.push(kind, kind.reference(&namespace, &name));
         if kind == Kind::Build {
-            let of_it = |release: &DynamicObject| {
+            let of_it = |release: &Object| {
                 release.namespace().as_deref() == Some(&namespace)
-                    && release.data["spec"]["buildRef"]["name"] == name.as_str()
+                    && release.spec.as_ref().is_some_and(|spec| spec.build == name)
             };
             for release in self.context.releases.state_filter(of_it) {
                 self.push(Kind::Release, Kind::Release.reference(&namespace, &release.name_any()));
@@ -363,35 +365,29 @@ impl Queues {
     /// The object that a Job or pod is labelled with.
     fn labelled<K: ResourceExt>(&self, news: News<'_, K>) {
         let News::Of(owned) = news else { return self.all() };
-        let label = |name| owned.labels().get(name).map(String::as_str).unwrap_or_default();
-        let kind = Kind::ALL.into_iter().find(|k| k.label() == label(names::KIND));
-        if let (Some(kind), Some(namespace)) = (kind, owned.namespace()) {
-            self.push(kind, kind.reference(&namespace, label(names::BUILD)));
+        if let (Some((kind, name)), Some(namespace)) = (works_for(owned), owned.namespace()) {
+            self.push(kind, kind.reference(&namespace, &name));
         }
     }
 
     /// The object that owns a Job.
     fn job(&self, uid: &str) {
-        for job in self.context.jobs.state_filter(|job| job.uid().as_deref() == Some(uid)) {
-            self.labelled(News::Of(&*job));
+        let job = self.context.jobs.get(uid);
+        if let Some((job, (kind, name))) = job.as_ref().and_then(|job| Some((job, job.works_for.as_ref()?))) {
+            self.push(*kind, kind.reference(&job.namespace, name));
         }
     }
 
     /// Builds with GPUs that are not done: what fits them may be another node now, or none.
     fn placed(&self) {
-        let is = |build: &DynamicObject, type_: &str, status: Option<&str>| {
-            let conditions = build.data["status"]["conditions"].as_array();
-            let holds = |c: &Value| c["type"] == type_ && status.is_none_or(|s| c["status"] == s);
-            conditions.is_some_and(|all| all.iter().any(holds))
-        };
-        let waits = |build: &DynamicObject| is(build, "Placeable", None) && !is(build, "Ready", Some("True"));
+        let waits = |build: &Object| build.status.as_ref().is_some_and(|status| status.waits_for_gpus);
         for build in self.context.builds.state_filter(waits) {
             self.push(Kind::Build, Kind::Build.reference(&build.namespace().unwrap_or_default(), &build.name_any()));
         }
     }
 
     fn all(&self) {
-        let every = |kind, store: &Store<DynamicObject>| {
+        let every = |kind, store: &Objects| {
             for object in store.state() {
                 self.push(kind, kind.reference(&object.namespace().unwrap_or_default(), &object.name_any()));
             }

@@ -6,13 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{Pod, PodSpec};
-use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 
+use crate::cache::Fill;
 use crate::health::Health;
 use crate::metrics::Metrics;
 
@@ -45,7 +43,7 @@ pub async fn follow<K>(
     watched: Watched,
     api: Api<K>,
     config: watcher::Config,
-    mut cache: Writer<K>,
+    mut cache: impl Fill<K>,
     strip: fn(&mut K),
     mut tell: impl FnMut(News<'_, K>),
 ) where
@@ -75,7 +73,7 @@ pub async fn follow<K>(
         }
         metrics.watch_events.get_or_create(&label).inc();
         metrics.watch_moved.get_or_create(&label).set(jiff::Timestamp::now().as_second() as f64);
-        cache.apply_watcher_event(&event);
+        cache.fill(&event);
         health.moved(name, matches!(event, Event::InitDone));
         match &event {
             Event::Apply(object) | Event::Delete(object) => tell(News::Of(object)),
@@ -87,22 +85,3 @@ pub async fn follow<K>(
 
 /// Nothing but metadata's bulk can be dropped.
 pub fn as_it_is<K>(_: &mut K) {}
-
-/// A Job without its template: the cache holds thousands.
-pub fn strip_job(job: &mut Job) {
-    if let Some(spec) = &mut job.spec {
-        spec.template = Default::default();
-    }
-}
-
-/// A pod without its spec: its node, phase, conditions and container states are all that is looked at.
-pub fn strip_pod(pod: &mut Pod) {
-    let node_name = pod.spec.take().and_then(|spec| spec.node_name);
-    pod.spec = Some(PodSpec { node_name, ..PodSpec::default() });
-    if let Some(status) = &mut pod.status {
-        if let Some(all) = &mut status.init_container_statuses {
-            all.retain(|container| container.name == realsyn_objects::server::CONTAINER);
-        }
-        status.pod_ips = None;
-    }
-}

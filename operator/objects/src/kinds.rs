@@ -1,7 +1,7 @@
 //! The two kinds of object that people write. They are read as plain JSON: one that cannot be read must not hide the others.
 
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
-use kube::runtime::reflector::ObjectRef;
+use kube::api::{ApiResource, GroupVersionKind};
+use kube::runtime::reflector::{Lookup, ObjectRef};
 pub use realsyn_crds::Kind;
 use realsyn_crds::{GROUP, VERSION};
 
@@ -12,7 +12,7 @@ pub trait KindExt {
     /// Where its objects are found.
     fn resource(self) -> ApiResource;
     /// A reference to an object of this kind.
-    fn reference(self, namespace: &str, name: &str) -> ObjectRef<DynamicObject>;
+    fn reference<K: Lookup<DynamicType = ApiResource>>(self, namespace: &str, name: &str) -> ObjectRef<K>;
 }
 
 impl KindExt for Kind {
@@ -27,7 +27,7 @@ impl KindExt for Kind {
         ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, VERSION, self.name()), self.plural())
     }
 
-    fn reference(self, namespace: &str, name: &str) -> ObjectRef<DynamicObject> {
+    fn reference<K: Lookup<DynamicType = ApiResource>>(self, namespace: &str, name: &str) -> ObjectRef<K> {
         ObjectRef::new_with(name, self.resource()).within(namespace)
     }
 }

@@ -19,6 +19,8 @@ use tokio::time::MissedTickBehavior;
 
 use super::nodes::GpuNode;
 use super::quarantine::{CONTROLLER, Failures, changes, wanted};
+use crate::cache::Kept;
+use crate::cache::pods::HeldPod;
 use crate::context::Context;
 use crate::names;
 
@@ -96,19 +98,15 @@ impl Guard {
     fn suspected(&self) -> BTreeMap<String, Timestamp> {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Timestamp::now();
-        let holds_gpus = |pod: &Pod| pod.labels().contains_key(names::GPU);
-        for pod in self.context.pods.state_filter(holds_gpus) {
+        let lost_one = |pod: &HeldPod| pod.holds_gpus && pod.seen.ended.as_ref().is_some_and(|e| e.code == LOST_GPU);
+        for pod in self.context.pods.filter(lost_one) {
             // A pod can speak of the devices of its own node, and of no other.
-            let node = pod.spec.as_ref().and_then(|s| s.node_name.clone()).unwrap_or_default();
-            let Some(gpu_node) = self.context.nodes.gpu_nodes.get(&ObjectRef::new(&node)) else { continue };
-            let devices = &gpu_node.status.devices;
-            for (message, at) in last_words(&pod) {
-                if !devices.iter().any(|device| message.contains(&device.uuid)) {
-                    continue;
-                }
-                let index = pod.annotations().get("batch.kubernetes.io/job-completion-index");
-                let job = pod.owner_references().first().map(|o| o.uid.as_str()).unwrap_or_default();
-                failures.add(&format!("{job}/{}", index.map_or("", String::as_str)), &message, at);
+            let node = pod.seen.node.as_deref().unwrap_or_default();
+            let Some(gpu_node) = self.context.nodes.gpu_nodes.get(&ObjectRef::new(node)) else { continue };
+            let (Some(ended), Some(at)) = (&pod.seen.ended, pod.seen.ended_at) else { continue };
+            if gpu_node.status.devices.iter().any(|device| ended.message.contains(&device.uuid)) {
+                let index = pod.seen.index.map(|index| index.to_string()).unwrap_or_default();
+                failures.add(&format!("{}/{index}", pod.owner()), &ended.message, at);
             }
         }
         failures.suspected(now)
@@ -193,39 +191,20 @@ impl Guard {
 
     /// Evicts our pods that hold GPUs of the node: an eviction, unlike a failure, spends no retry.
     async fn evict(&self, name: &str, entries: &[Quarantine]) -> Result<(), kube::Error> {
-        let on_it = |pod: &Pod| {
-            let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
-            pod.spec.as_ref().and_then(|s| s.node_name.as_deref()) == Some(name)
-                && pod.labels().contains_key(names::GPU)
-                && pod.metadata.deletion_timestamp.is_none()
-                && !matches!(phase, Some("Succeeded" | "Failed"))
-        };
-        for pod in self.context.pods.state_filter(on_it) {
-            let namespace = pod.namespace().unwrap_or_default();
-            let api: Api<Pod> = Api::namespaced(self.context.client.clone(), &namespace);
-            match api.evict(&pod.name_any(), &EvictParams::default()).await {
+        let on_it = |pod: &HeldPod| pod.holds_gpus && !pod.is_over && pod.seen.node.as_deref() == Some(name);
+        for pod in self.context.pods.filter(on_it) {
+            let namespace = &pod.namespace;
+            let api: Api<Pod> = Api::namespaced(self.context.client.clone(), namespace);
+            match api.evict(&pod.name, &EvictParams::default()).await {
                 // 429: a disruption budget says not now.
                 Err(kube::Error::Api(refusal)) if matches!(refusal.code, 404 | 409 | 429) => {}
                 done => {
                     done?;
                     let why = entries.first().map(|e| e.reason.as_str()).unwrap_or_default();
-                    tracing::warn!(
-                        namespace,
-                        pod = pod.name_any(),
-                        node = name,
-                        why,
-                        "evicted from a node in quarantine"
-                    );
+                    tracing::warn!(namespace, pod = pod.name, node = name, why, "evicted from a node in quarantine");
                 }
             }
         }
         Ok(())
     }
-}
-
-/// What containers of a pod said that lost their GPU, and when.
-fn last_words(pod: &Pod) -> Vec<(String, Timestamp)> {
-    let states = pod.status.as_ref().and_then(|s| s.container_statuses.clone()).unwrap_or_default();
-    let ended = states.into_iter().filter_map(|c| c.state?.terminated).filter(|t| t.exit_code == LOST_GPU);
-    ended.filter_map(|t| Some((t.message?, t.finished_at?.0))).collect()
 }

@@ -58,7 +58,7 @@ impl Error {
 ///
 /// # Errors
 /// See [`Error`]; all of them are worth trying again.
-pub async fn reconcile(kind: Kind, object: Arc<DynamicObject>, context: Arc<Context>) -> Result<Action, Error> {
+pub async fn reconcile(kind: Kind, object: &DynamicObject, context: Arc<Context>) -> Result<Action, Error> {
     if !context.leads() {
         return Ok(Action::await_change());
     }
@@ -68,43 +68,43 @@ pub async fn reconcile(kind: Kind, object: Arc<DynamicObject>, context: Arc<Cont
         return Ok(Action::await_change());
     }
     let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
-    let seen = dereference::dereference(kind, &object, &context).await?;
-    let checked = match validate::validate(kind, &object, &seen) {
+    let seen = dereference::dereference(kind, object, &context).await?;
+    let checked = match validate::validate(kind, object, &seen) {
         Ok(checked) => checked,
         Err(refusal) => {
             if kind == Kind::Build {
-                let done = clean_up::take_back(&object, &context).await;
+                let done = clean_up::take_back(object, &context).await;
                 done.map_err(|e| Error::Apply(format!("taking back that the work goes with the build: {e}")))?;
             }
-            let next = plan::refused(&object, &refusal, now);
+            let next = plan::refused(object, &refusal, now);
             let conditions: Vec<Condition> = serde_json::from_value(next["conditions"].clone()).unwrap_or_default();
-            context.metrics.progress(kind, &object, &conditions);
-            if status::write(kind, &object, &next, &context).await? {
-                announce::announce(kind, &object, &next, &context).await;
+            context.metrics.progress(kind, object, &conditions);
+            if status::write(kind, object, &next, &context).await? {
+                announce::announce(kind, object, &next, &context).await;
             }
             return Ok(Action::await_change());
         }
     };
-    let recorded = clean_up::wish(kind, &object, &checked, &context).await;
+    let recorded = clean_up::wish(kind, object, &checked, &context).await;
     recorded.map_err(|e| Error::Apply(format!("recording what is to become of its work: {e}")))?;
     let inventory = context.nodes.inventory();
-    let view = plan::view(&object, &checked, &seen, &context, &inventory, now);
+    let view = plan::view(object, &checked, &seen, &context, &inventory, now);
     let mut state = machine::step(&view, checked.state.clone());
-    let next = plan::status(&object, &checked, &mut state, now);
-    let written = status::write(kind, &object, &next, &context).await?;
+    let next = plan::status(object, &checked, &mut state, now);
+    let written = status::write(kind, object, &next, &context).await?;
     if written {
-        announce::announce(kind, &object, &next, &context).await;
+        announce::announce(kind, object, &next, &context).await;
     }
-    context.metrics.progress(kind, &object, &state.conditions);
+    context.metrics.progress(kind, object, &state.conditions);
     let slow = state.stages.iter().map(|s| s.stragglers.len()).sum();
     context.metrics.slow_tasks(object.uid().as_deref().unwrap_or_default(), slow);
     let actions = machine::actions(&view, &state);
     if !actions.is_empty() && !written {
         // No write has proved that the cache is current, and from an old one a Job would be made again that has run.
-        status::is_current(kind, &object, &context).await?;
+        status::is_current(kind, object, &context).await?;
     }
-    let wanted = build::build(kind, &object, &checked, &state, actions, &context.options);
-    if apply::apply(&object, wanted, &context).await? {
+    let wanted = build::build(kind, object, &checked, &state, actions, &context.options);
+    if apply::apply(object, wanted, &context).await? {
         return Ok(Action::requeue(Duration::from_millis(100)));
     }
     Ok(match state.wake_at(&view) {

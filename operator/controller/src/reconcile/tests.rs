@@ -7,6 +7,7 @@ use super::build::{Change, build};
 use super::dereference::{Seen, neighbours};
 use super::validate::{Checked, validate};
 use super::{plan, validate::Refusal};
+use crate::cache::objects::Object;
 use crate::context::Options;
 use crate::kinds::Kind;
 use crate::machine::{Action, Order, State, Work};
@@ -275,8 +276,9 @@ fn neighbours_are_older_below_the_same_root_and_at_work() {
             ] },
         });
         change(&mut value);
-        std::sync::Arc::new(serde_json::from_value::<DynamicObject>(value).unwrap())
+        std::sync::Arc::new(serde_json::from_str::<Object>(&value.to_string()).unwrap())
     };
+    let neighbours = |me: &Object, others: &[_]| neighbours(&me.read(Kind::Build), others);
     let (early, late) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
     let me = build("me", late, &|_| {});
     let seen =

@@ -1,0 +1,103 @@
+//! What is kept of a Job.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::{Job, JobStatus};
+use kube::ResourceExt;
+use realsyn_crds::Kind;
+use serde::Deserialize;
+
+use super::excerpt::Excerpt;
+use super::{Kept, controller};
+use crate::kinds::KindExt;
+use crate::machine::{JobPhase, SeenJob};
+use crate::names;
+use crate::text::sentence;
+
+/// A Job without its template.
+pub type ReadJob = Excerpt<Job, JobSpec, JobStatus>;
+
+/// What is read of its spec.
+#[derive(Clone, Debug, Deserialize)]
+pub struct JobSpec {
+    parallelism: Option<i32>,
+    suspend: Option<bool>,
+}
+
+/// A Job.
+pub struct HeldJob {
+    /// Its namespace.
+    pub namespace: String,
+    /// The build or the release that it works for; a clean-up has none.
+    pub works_for: Option<(Kind, String)>,
+    /// Which try it is.
+    pub attempt: u32,
+    /// Pods that may run at once.
+    pub parallelism: i32,
+    /// What the machine is shown, without its pods.
+    pub seen: SeenJob,
+    owner: Arc<str>,
+}
+
+impl Kept for HeldJob {
+    fn owner(&self) -> &Arc<str> {
+        &self.owner
+    }
+}
+
+/// The build or release that an object is labelled with.
+pub fn works_for(object: &impl ResourceExt) -> Option<(Kind, String)> {
+    let label = |name| object.labels().get(name).map(String::as_str).unwrap_or_default();
+    let kind = Kind::ALL.into_iter().find(|kind| kind.label() == label(names::KIND))?;
+    Some((kind, label(names::BUILD).to_owned()))
+}
+
+impl From<&ReadJob> for HeldJob {
+    fn from(job: &ReadJob) -> Self {
+        let annotation = |name: &str| job.annotations().get(name).cloned().unwrap_or_default();
+        let stage = job.labels().get(names::STAGE).filter(|s| *s != names::ADVANCE).cloned();
+        let queued = job.spec.as_ref().is_some_and(|s| s.suspend == Some(true));
+        let status = job.status.as_ref();
+        let (phase, ended_at) = status.map(end).unwrap_or_default();
+        let seen = SeenJob {
+            name: job.name_any(),
+            uid: job.uid().unwrap_or_default(),
+            stage,
+            digest: annotation(names::DIGEST),
+            template: annotation(names::TEMPLATE),
+            parallelism: annotation(names::PARALLELISM).parse().unwrap_or_default(),
+            deleting: job.metadata.deletion_timestamp.is_some(),
+            phase,
+            ended_at,
+            done: status.and_then(|s| s.succeeded).unwrap_or_default().unsigned_abs(),
+            trouble: queued.then(|| "its queue has not admitted it yet".to_owned()),
+            pods: Vec::new(),
+        };
+        Self {
+            namespace: job.namespace().unwrap_or_default(),
+            works_for: works_for(job),
+            attempt: annotation(names::ATTEMPT).parse().unwrap_or_default(),
+            parallelism: job.spec.as_ref().and_then(|spec| spec.parallelism).unwrap_or_default(),
+            seen,
+            owner: controller(&job.metadata).into(),
+        }
+    }
+}
+
+/// Whether it has ended, and when.
+fn end(status: &JobStatus) -> (JobPhase, Option<Timestamp>) {
+    let conditions = status.conditions.as_deref().unwrap_or_default();
+    // `SuccessCriteriaMet` and `FailureTarget` come before the end: pods may still run then.
+    let ended = |type_: &str| conditions.iter().find(|c| c.type_ == type_ && c.status == "True");
+    let (phase, condition) = match (ended("Complete"), ended("Failed")) {
+        (Some(complete), _) => (JobPhase::Complete, complete),
+        (None, Some(failed)) => {
+            let (reason, message) = (failed.reason.as_deref(), failed.message.as_deref());
+            let why = format!("{}: {}", reason.unwrap_or("Failed"), message.unwrap_or_default());
+            (JobPhase::Failed(sentence(&why, 300)), failed)
+        }
+        (None, None) => return (JobPhase::Active, None),
+    };
+    (phase, condition.last_transition_time.as_ref().map(|t| t.0))
+}

@@ -1,0 +1,171 @@
+//! What is kept of a pod.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodStatus};
+use kube::ResourceExt;
+use realsyn_objects::server;
+use serde::Deserialize;
+
+use super::excerpt::Excerpt;
+use super::{Kept, controller};
+use crate::machine::{Ended, SeenPod};
+use crate::names;
+use crate::text::sentence;
+
+/// How a worker ends whose server does not answer.
+const SERVER_DIED: i32 = 67;
+/// So much of what a server said last fits into a status, in characters.
+const LAST_WORDS: usize = 140;
+
+/// A pod without its containers' specs.
+pub type ReadPod = Excerpt<Pod, PodSpec, PodStatus>;
+
+/// What is read of its spec.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PodSpec {
+    node_name: Option<String>,
+}
+
+/// A pod.
+pub struct HeldPod {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Whether it asked for GPUs.
+    pub holds_gpus: bool,
+    /// Whether it has ended, or is about to.
+    pub is_over: bool,
+    /// What the machine is shown.
+    pub seen: SeenPod,
+    owner: Arc<str>,
+}
+
+impl Kept for HeldPod {
+    fn owner(&self) -> &Arc<str> {
+        &self.owner
+    }
+}
+
+impl From<&ReadPod> for HeldPod {
+    fn from(pod: &ReadPod) -> Self {
+        let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
+        Self {
+            namespace: pod.namespace().unwrap_or_default(),
+            name: pod.name_any(),
+            holds_gpus: pod.labels().contains_key(names::GPU),
+            is_over: pod.metadata.deletion_timestamp.is_some() || matches!(phase, Some("Succeeded" | "Failed")),
+            seen: seen(pod),
+            owner: controller(&pod.metadata).into(),
+        }
+    }
+}
+
+/// What a server that ended said last: the end of its log, which is a stranger's.
+fn last_words(server: &ContainerStatus) -> Option<String> {
+    // Of a server between two starts kubelet only knows, when its pod ends, that it is not there.
+    let is_told = |end: &&ContainerStateTerminated| end.reason.as_deref() != Some("ContainerStatusUnknown");
+    let ends = [server.state.as_ref(), server.last_state.as_ref()];
+    let ended = ends.into_iter().find_map(|state| state?.terminated.as_ref().filter(is_told))?;
+    let log = sentence(ended.message.as_deref().unwrap_or_default(), usize::MAX);
+    let from = log.char_indices().rev().nth(LAST_WORDS - 1).map_or(0, |(at, _)| at);
+    (!log.is_empty()).then(|| format!("the server's last words: {}", &log[from..]))
+}
+
+fn seen(pod: &ReadPod) -> SeenPod {
+    let status = pod.status.clone().unwrap_or_default();
+    let index = pod.annotations().get("batch.kubernetes.io/job-completion-index").and_then(|i| i.parse().ok());
+    let ours = |name: &str| ["worker", names::ADVANCE, names::CLEAN_UP].contains(&name);
+    let states = status.container_statuses.unwrap_or_default();
+    let state = states.into_iter().find(|c| ours(&c.name)).and_then(|c| c.state).unwrap_or_default();
+    let began = state.running.as_ref().and_then(|r| r.started_at.clone());
+    let began = began.or(state.terminated.as_ref().and_then(|t| t.started_at.clone()));
+    let ended_at = state.terminated.as_ref().and_then(|t| t.finished_at.as_ref()).map(|t| t.0);
+    let servers = status.init_container_statuses.as_deref().unwrap_or_default();
+    let server = servers.iter().find(|c| c.name == server::CONTAINER);
+    let ended = state.terminated.map(|t| Ended {
+        code: t.exit_code,
+        message: match server.and_then(last_words).filter(|_| t.exit_code == SERVER_DIED) {
+            Some(words) => format!("{}; {words}", sentence(&t.message.unwrap_or_default(), 190)),
+            None => t.message.unwrap_or_default(),
+        },
+        reason: t.reason.unwrap_or_default(),
+    });
+    let words = |reason: Option<String>, message: Option<String>| {
+        let (reason, message) = (reason.unwrap_or_default(), message.unwrap_or_default());
+        sentence(&if message.is_empty() { reason } else { format!("{reason}: {message}") }, 300)
+    };
+    let usual = |reason: &Option<String>| {
+        reason.as_deref().is_none_or(|reason| ["ContainerCreating", "PodInitializing"].contains(&reason))
+    };
+    let container = state.waiting.filter(|w| !usual(&w.reason)).map(|w| words(w.reason, w.message));
+    // A server that is started again and again keeps a worker that runs from getting anywhere.
+    let of_server = || {
+        let waiting = server?.state.clone()?.waiting.filter(|w| !usual(&w.reason))?;
+        let said = server.and_then(last_words).map(|words| format!("; {words}")).unwrap_or_default();
+        Some(format!("its server: {}{said}", sentence(&words(waiting.reason, waiting.message), 200)))
+    };
+    let container = container.or_else(of_server);
+    let scheduled = || {
+        let conditions = status.conditions.unwrap_or_default();
+        let unplaced = conditions.into_iter().find(|c| c.type_ == "PodScheduled" && c.status == "False")?;
+        Some(words(unplaced.reason, unplaced.message))
+    };
+    let waits_for = if ended.is_some() { None } else { container.or_else(scheduled) };
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
+    SeenPod { index, node, started_at: began.map(|t| t.0), ended_at, waits_for, ended }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn seen(worker: Value, server: Value) -> SeenPod {
+        let pod = json!({
+            "metadata": { "name": "p" },
+            "status": {
+                "containerStatuses": [{ "name": "worker", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": worker }],
+                "initContainerStatuses": [
+                    { "name": "server", "image": "", "imageID": "", "ready": false, "restartCount": 3,
+                      "state": server["state"], "lastState": server["last"] },
+                ],
+            },
+        });
+        HeldPod::from(&serde_json::from_value(pod).unwrap()).seen
+    }
+
+    #[test]
+    fn the_last_words_of_a_server_stand_behind_those_of_its_worker() {
+        let ended = |code: i32| json!({ "terminated": { "exitCode": code, "message": "no answer for 40 s", "reason": "Error" } });
+        let log = format!("{}\n\u{1b}[31mRuntimeError: out of memory\n", "INFO loading\n".repeat(200));
+        let crashed = json!({ "terminated": { "exitCode": 1, "message": log } });
+        let looping = json!({ "state": { "waiting": { "reason": "CrashLoopBackOff", "message": "back-off 20s" } }, "last": crashed });
+        let said = seen(ended(67), looping.clone()).ended.unwrap().message;
+        assert!(said.starts_with("no answer for 40 s; the server's last words: "), "{said}");
+        assert!(
+            said.ends_with("RuntimeError: out of memory") && !said.contains('\u{1b}') && said.len() < 400,
+            "{said}"
+        );
+        let gone = seen(ended(67), json!({ "state": crashed, "last": {} })).ended.unwrap().message;
+        assert_eq!(gone, said);
+        let lost =
+            json!({ "terminated": { "exitCode": 137, "reason": "ContainerStatusUnknown", "message": "not located" } });
+        assert_eq!(seen(ended(67), json!({ "state": lost, "last": crashed })).ended.unwrap().message, said);
+        assert_eq!(seen(ended(64), looping.clone()).ended.unwrap().message, "no answer for 40 s");
+        let silent = json!({ "state": { "terminated": { "exitCode": 0 } }, "last": {} });
+        assert_eq!(seen(ended(67), silent).ended.unwrap().message, "no answer for 40 s");
+
+        let waits = |worker: Value, server: Value| seen(worker, server).waits_for;
+        let why = waits(json!({ "running": {} }), looping).unwrap();
+        assert!(why.starts_with("its server: CrashLoopBackOff: back-off 20s; the server's last words: "), "{why}");
+        let pulling =
+            json!({ "state": { "waiting": { "reason": "ImagePullBackOff", "message": "no such image" } }, "last": {} });
+        let why = waits(json!({ "waiting": { "reason": "PodInitializing" } }), pulling).unwrap();
+        assert_eq!(why, "its server: ImagePullBackOff: no such image");
+        let starting = json!({ "state": { "waiting": { "reason": "PodInitializing" } }, "last": {} });
+        assert_eq!(waits(json!({ "running": {} }), starting), None);
+    }
+}
