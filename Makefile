@@ -43,7 +43,7 @@ e2e: models build kubernetes
 	    cargo test --workspace --test operator --test gpus --test server --test control_plane --test faults --test fields --test quarantine --test rights --test cli --test gpu_node --test node --test images \
 	    -- --nocapture
 
-# The operator's build on that node under fifty injuries instead of thirteen, on a corpus that lasts for them.
+# The operator's build on that node under fifty injuries instead of fourteen, on a corpus that lasts for them.
 soak-e2e: models build kubernetes
 	REALSYN_MODELS=$(abspath $(MODELS)) REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) REALSYN_REQUIRE_CLUSTER=1 \
 	    REALSYN_INJURIES=50 REALSYN_DOCUMENTS=40 cargo test --workspace --test operator -- --nocapture
@@ -90,7 +90,8 @@ bench-agent: kubernetes
 	REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) REALSYN_REQUIRE_CLUSTER=1 \
 	    cargo test --workspace --test gpu_node -- --ignored --nocapture cost
 
-# How the controller bears size: its status, its memory, its writes, its start. REALSYN_SCALE_PODS says how many pods.
+# How the controller bears size: its status, its memory, its writes, its start. Twelve minutes, most of them to make
+# the 100,000 pods; REALSYN_SCALE_PODS says how many.
 bench-operator: kubernetes
 	REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) REALSYN_REQUIRE_CLUSTER=1 \
 	    cargo test --workspace --test scale -- --ignored --nocapture --test-threads 1

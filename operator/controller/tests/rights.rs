@@ -38,10 +38,22 @@ const TO_RUN: &[Stage] = &[Stage::SentenceScore, Stage::PairScore];
 
 #[test]
 fn every_right_is_used_and_none_is_missing() {
+    rights("every_right_is_used_and_none_is_missing", None, &["gpu.enabled=true"], 30);
+}
+
+#[test]
+fn every_right_in_one_namespace_is_used_and_none_is_missing() {
+    let values = format!("watch.namespaces={{{TEAM}}}");
+    rights("every_right_in_one_namespace_is_used_and_none_is_missing", Some(TEAM), &[&values], 20);
+}
+
+/// The chart with these values, which lets the controller look at all namespaces or at this one, grants more than so many
+/// rights; and of all of them none is idle, and none is missing.
+fn rights(test: &str, namespace: Option<&str>, values: &[&str], some: usize) {
     let missing = || {
         missing_for_control_plane().or_else(|| Some(Binaries::default_folder().require_tool("helm").err()?.to_string()))
     };
-    if skip("every_right_is_used_and_none_is_missing", missing()) {
+    if skip(test, missing()) {
         return;
     }
     let mut cluster = Cluster { audit: true, ..Cluster::default() };
@@ -49,11 +61,14 @@ fn every_right_is_used_and_none_is_missing() {
     let plugin = "--enable-admission-plugins=NodeRestriction,OwnerReferencesPermissionEnforcement";
     cluster.flags.insert(Process::ApiServer, vec![plugin.to_owned()]);
     let plane = control_plane_with(&cluster);
-    install(&plane, &["gpu.enabled=true"]).unwrap();
+    plane.kubectl(&["create", "namespace", TEAM]).unwrap();
+    install(&plane, values).unwrap();
     let grants = granted(&plane).unwrap();
-    assert!(grants.len() > 30, "{} rights: {grants:?}", grants.len());
+    assert!(grants.len() > some, "{} rights: {grants:?}", grants.len());
+    let is_bound = |grant: &Grant| grant.namespace.as_deref().is_some_and(|n| [TEAM, HOME].contains(&n));
+    assert!(namespace.is_none() || grants.iter().all(is_bound), "rights beyond the namespace: {grants:?}");
 
-    let told = tokio::runtime::Runtime::new().unwrap().block_on(everything(&plane));
+    let told = tokio::runtime::Runtime::new().unwrap().block_on(everything(&plane, namespace));
     let requests = requests(&plane).unwrap();
     let refused: BTreeSet<&Request> = requests.iter().filter(|r| matches!(r.code, 401 | 403)).collect();
     assert!(refused.is_empty(), "the controller was refused {refused:#?}; what came of it: {told:?}");
@@ -90,8 +105,7 @@ fn user() -> String {
     format!("system:serviceaccount:{HOME}:{ACCOUNT}")
 }
 
-async fn everything(plane: &ControlPlane) -> Result<()> {
-    plane.kubectl(&["create", "namespace", TEAM])?;
+async fn everything(plane: &ControlPlane, namespace: Option<&str>) -> Result<()> {
     plane.kubectl(&["create", "namespace", "nodes"])?;
     let admin = Server::new(plane).await?;
     let (mut build, release) = examples(TEAM);
@@ -104,14 +118,15 @@ async fn everything(plane: &ControlPlane) -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let lease = Some((HOME.to_owned(), "test".to_owned()));
     let (stop, told) = watch::channel(false);
-    let agents_namespace = Some(AGENTS.to_owned());
-    let options = Options { gpus: true, taint_nodes: true, agents_namespace, ..options(None) };
+    let gpus = namespace.is_none();
+    let agents_namespace = gpus.then(|| AGENTS.to_owned());
+    let options = Options { gpus, taint_nodes: gpus, agents_namespace, ..options(namespace) };
     let controller = tokio::spawn(run(own.client, options, run::Process { listener, lease }, told));
     for (kind, object) in [(Kind::Build, json!(build)), (Kind::Release, json!(release))] {
         world.api(kind).create(&PostParams::default(), &read::<DynamicObject>(object)?).await?;
     }
     let story = tokio::select! {
-        done = async { tokio::try_join!(life(&world), quarantine(&admin)) } => done.map(drop),
+        done = async { tokio::try_join!(life(&world), quarantine(&admin, gpus)) } => done.map(drop),
         // Who may not do something tries again for ever.
         () = refusal(plane) => Err(anyhow::anyhow!("it was refused something")),
     };
@@ -182,8 +197,11 @@ async fn life(world: &Arc<World>) -> Result<()> {
     Ok(())
 }
 
-/// A node falls ill and gets well.
-async fn quarantine(admin: &Server) -> Result<()> {
+/// A node falls ill and gets well, where nodes are looked at.
+async fn quarantine(admin: &Server, gpus: bool) -> Result<()> {
+    if !gpus {
+        return Ok(());
+    }
     let (nodes, gpu_nodes): (Api<Node>, Api<GpuNode>) =
         (Api::all(admin.client.clone()), Api::all(admin.client.clone()));
     let pods: Api<Pod> = Api::namespaced(admin.client.clone(), "nodes");
@@ -233,8 +251,13 @@ fn needed_to_own(plane: &ControlPlane, grant: &Grant) -> Result<()> {
     let create =
         || plane.kubectl_with_input(&["create", "--dry-run=server", "--as", &user(), "-f", "-"], &job.to_string());
     create().with_context(|| format!("with the right to {grant}"))?;
-    let role: Value = serde_json::from_str(&plane.kubectl(&["get", "clusterrole", ACCOUNT, "-o", "json"])?)?;
-    let mut without = role["rules"].clone();
+    let role = match &grant.namespace {
+        Some(namespace) => ["role", ACCOUNT, "--namespace", namespace],
+        None => ["clusterrole", ACCOUNT, "--namespace", "default"],
+    };
+    let rules: Value = serde_json::from_str(&plane.kubectl(&[&["get", "-o", "json"], &role[..]].concat())?)?;
+    let rules = &rules["rules"];
+    let mut without = rules.clone();
     for resources in without.as_array_mut().into_iter().flatten().filter_map(|rule| rule["resources"].as_array_mut()) {
         if resources.len() > 1 {
             resources.retain(|resource| *resource != grant.resource.as_str());
@@ -242,7 +265,7 @@ fn needed_to_own(plane: &ControlPlane, grant: &Grant) -> Result<()> {
     }
     let replace = |rules: &Value| {
         let patch = json!([{ "op": "replace", "path": "/rules", "value": rules }]).to_string();
-        plane.kubectl(&["patch", "clusterrole", ACCOUNT, "--type", "json", "-p", &patch])
+        plane.kubectl(&[&["patch", "--type", "json", "-p", &patch], &role[..]].concat())
     };
     replace(&without)?;
     let began = Instant::now();
@@ -254,7 +277,7 @@ fn needed_to_own(plane: &ControlPlane, grant: &Grant) -> Result<()> {
             Ok(_) => bail!("nothing needs the right to {grant}"),
         }
     };
-    replace(&role["rules"])?;
+    replace(rules)?;
     ensure!(refused.contains("blockOwnerDeletion"), "{grant}: {refused}");
     Ok(())
 }

@@ -409,3 +409,20 @@ fn a_job_that_ended_well_without_effect_is_not_run_for_ever() {
     }
     assert_eq!(bench.condition("Stalled").0, "True");
 }
+
+#[test]
+fn a_store_that_knows_a_thousand_reasons_does_not_make_the_status_grow() {
+    let mut bench = Bench::new();
+    bench.settle();
+    // As many and as long as a termination message holds.
+    let mut told = report(&["documents/extract"], &[ready("sentence-score/score", 4, 1)]);
+    told.sealed[0].shards = 1300;
+    told.sealed[0].rejected = (0..13).map(|n| (format!("{n:02}{}", "\u{1d535}".repeat(58)), 100)).collect();
+    bench.report(told);
+    bench.settle();
+    let stage = bench.state.stages.iter().find(|stage| !stage.rejected.is_empty()).unwrap();
+    let bytes: usize = stage.rejected.iter().map(|(reason, n)| reason.len() + n.to_string().len()).sum();
+    assert!((512..=1024).contains(&bytes), "{bytes} bytes of {:?}", stage.rejected);
+    assert_eq!(stage.rejected.values().sum::<u64>(), 1300, "none is lost");
+    assert!(stage.rejected["other"] > 100);
+}
