@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
-use realsyn_dataset::store::StoreExt;
+use realsyn_dataset::store::{Credentials, Store, StoreExt, StoreOptions, open};
+use realsyn_e2e::S3Server;
 use realsyn_plan::Digest;
 use realsyn_plan::graph::{find, ids};
 use realsyn_plan::layout::{Seals, layout};
 use realsyn_plan::records::{Commit, Data, Effort, Object, Outcome, Seal, object_name, seal_name};
 use realsyn_worker::session::{Locations, Session};
 
+const BUCKET: &str = "s3://bucket/builds";
 const SHA: &str = "abababababababababababababababababababababababababababababababab";
 
 /// Writes a build's file; builds of another language differ from `sentences` on, and share `documents`.
@@ -65,63 +68,106 @@ fn begin(at: &Locations) {
     }
 }
 
-fn gc(folder: &Path, build: &str, flags: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_realsyn"))
-        .args(["gc", "-f", &format!("{build}.yaml")])
-        .args(flags)
-        .current_dir(folder)
-        .output()
-        .unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
-    let errors = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "{said}{errors}");
-    said
+/// A root in the folder `out`, or in a bucket.
+struct Root<'a> {
+    folder: &'a Path,
+    server: Option<&'a S3Server>,
 }
 
-/// Names below the root that count, by the folder of their stage.
-fn stored(folder: &Path, stage: &str) -> Vec<String> {
-    let options = realsyn_dataset::store::StoreOptions::default();
-    let store = realsyn_dataset::store::open(folder.join("out").to_str().unwrap(), &options).unwrap();
-    let names = store.list_names(stage).unwrap();
-    names.into_iter().filter(|n| !n.ends_with("void") && !n.ends_with(".removed")).collect()
+impl Root<'_> {
+    fn store(&self) -> Arc<dyn Store> {
+        let (access_key, secret_key) = (S3Server::ACCESS_KEY.to_owned(), S3Server::SECRET_KEY.to_owned());
+        let (uri, options) = match self.server {
+            None => (self.folder.join("out").display().to_string(), StoreOptions::default()),
+            Some(server) => {
+                let credentials = Credentials::Static { access_key, secret_key, session_token: None };
+                let (endpoint, region) = (Some(server.endpoint()), Some("us-east-1".to_owned()));
+                (BUCKET.to_owned(), StoreOptions { endpoint, region, credentials, ..StoreOptions::default() })
+            }
+        };
+        open(&uri, &options).unwrap()
+    }
+
+    fn gc(&self, build: &str, flags: &[&str]) -> String {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_realsyn"));
+        command.args(["gc", "-f", &format!("{build}.yaml")]).args(flags).current_dir(self.folder);
+        if let Some(server) = self.server {
+            command.args(["--out", BUCKET, "--endpoint", &server.endpoint()]).env("AWS_REGION", "us-east-1");
+            command.env("AWS_ACCESS_KEY_ID", S3Server::ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", S3Server::SECRET_KEY);
+        }
+        let output = command.output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}{errors}");
+        said
+    }
+
+    /// Names below the root that count, by the folder of their stage.
+    fn stored(&self, stage: &str) -> Vec<String> {
+        let names = self.store().list_names(stage).unwrap();
+        names.into_iter().filter(|n| !n.ends_with("void") && !n.ends_with(".removed")).collect()
+    }
 }
 
 #[test]
 fn a_deleted_build_leaves_what_another_names() {
     let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
+    let root = Root { folder: folder.path(), server: None };
+    two_builds(root.folder);
+    one_goes_and_then_the_other(&root);
+}
+
+#[test]
+fn so_it_does_in_a_bucket() {
+    let (folder, bucket) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let server = S3Server::start(bucket.path()).unwrap();
+    let (here, there) =
+        (Root { folder: folder.path(), server: None }, Root { folder: folder.path(), server: Some(&server) });
+    two_builds(here.folder);
+    let (from, to) = (here.store(), there.store());
+    for name in from.list_names("").unwrap() {
+        to.put(&name, &from.get_required(&name).unwrap()).unwrap();
+    }
+    std::fs::remove_dir_all(folder.path().join("out")).unwrap();
+    one_goes_and_then_the_other(&there);
+}
+
+/// `one` and `two`, whose source is gone: so may be that of a build that is deleted.
+fn two_builds(folder: &Path) {
     std::fs::create_dir(folder.join("pages")).unwrap();
     std::fs::write(folder.join("pages/one.html"), "<p>A dog runs over the green field.</p>").unwrap();
     let (one, two) = (write_build(folder, "one", "50"), write_build(folder, "two", "60"));
     begin(&one);
     begin(&two);
-    // A build that is deleted may have lost its source too.
     std::fs::remove_dir_all(folder.join("pages")).unwrap();
-    let all = stored(folder, "");
-    assert_eq!((stored(folder, "documents/").len(), stored(folder, "sentences/").len()), (3, 6));
+}
 
-    let said = gc(folder, "one", &["--dry-run", "--age", "0s"]);
+fn one_goes_and_then_the_other(root: &Root) {
+    let all = root.stored("");
+    assert_eq!((root.stored("documents/").len(), root.stored("sentences/").len()), (3, 6));
+
+    let said = root.gc("one", &["--dry-run", "--age", "0s"]);
     assert!(said.contains("RealSynBuild default/one") && said.contains("RealSynBuild default/two"), "{said}");
-    assert_eq!(stored(folder, ""), all, "a dry run changed something");
+    assert_eq!(root.stored(""), all, "a dry run changed something");
 
-    let said = gc(folder, "one", &["--release-ref"]);
+    let said = root.gc("one", &["--release-ref"]);
     assert!(said.contains("gave up the reference of RealSynBuild default/one"), "{said}");
     assert!(said.contains("open over 1 seals, 1 commits, 1 objects") && said.contains("judged in 24 h"), "{said}");
-    assert_eq!(stored(folder, "sentences/").len(), 6, "nothing goes before its time");
+    assert_eq!(root.stored("sentences/").len(), 6, "nothing goes before its time");
     println!("{said}");
 
     // Run again, as a pod that was killed is.
-    let said = gc(folder, "one", &["--release-ref", "--age", "0s"]);
+    let said = root.gc("one", &["--release-ref", "--age", "0s"]);
     assert!(said.contains("no reference to give up") && said.contains("tombstone 0: removed 1 seals"), "{said}");
     println!("{said}");
-    assert_eq!(stored(folder, "documents/").len(), 3, "both builds name these");
-    assert_eq!(stored(folder, "sentences/").len(), 3);
+    assert_eq!(root.stored("documents/").len(), 3, "both builds name these");
+    assert_eq!(root.stored("sentences/").len(), 3);
 
     // The other one goes by its id; it is made again, and finds that it has to run again.
     let uid = said.lines().find_map(|l| l.strip_prefix("named by  ")?.split_once(' ')).unwrap().0.to_owned();
-    gc(folder, "one", &["--forget-ref", &uid, "--age", "0s"]);
-    assert_eq!(stored(folder, "documents/").len() + stored(folder, "sentences/").len(), 0);
-    let said = gc(folder, "one", &["--age", "0s"]);
+    root.gc("one", &["--forget-ref", &uid, "--age", "0s"]);
+    assert_eq!(root.stored("documents/").len() + root.stored("sentences/").len(), 0);
+    let said = root.gc("one", &["--age", "0s"]);
     assert!(said.contains("no build and no release names anything here"), "{said}");
 }
 
