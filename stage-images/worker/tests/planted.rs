@@ -30,7 +30,7 @@ use realsyn_worker::stages::rows::{ClusteredImage, ClusteredSentence, Group, Ret
 /// Photographs, each with one copy (re-encoded, some resized, some recoloured) and one crop.
 const PHOTOGRAPHS: usize = 310;
 /// Screenshots that share layouts, line drawings in one frame, and diagrams on one grid: of each.
-const DRAWN: usize = 60;
+const DRAWN: usize = 150;
 /// Sentences with a variant in case and punctuation.
 const SENTENCES: usize = 420;
 /// Sentences with a near-equal one that says something else.
