@@ -101,7 +101,7 @@ yes "values, metrics, alerts and docs agree" python3 "$here/agree.py" "$work/eve
 
 for file in stage-images/containers/*.Dockerfile; do
   yes "$file has a base with a tag" grep -qE '^ARG BASE=[a-z0-9./-]+:[a-z0-9.-]+$' "$file"
-  yes "$file takes its base from there" grep -qxF 'FROM ${BASE}' "$file"
+  yes "$file takes its base from there" grep -qE '^FROM [$][{]BASE[}]( AS base)?$' "$file"
   yes "$file runs as nobody" grep -qx 'USER 65532:65532' "$file"
   no "$file runs nothing while it is built" "" grep -q '^RUN' "$file"
 done

@@ -14,7 +14,9 @@ use realsyn_e2e::{DevicePlugin, S3Server, sample, write_corpus};
 use realsyn_nvml::{Scenario, StandIn, Xid, inventory};
 use serde_json::{Value, json};
 use support::story::{self, OPERATOR};
-use support::{NAMESPACE, WORKER, give_scratch_space, import_images, inputs, open_folder, tenant, volume};
+use support::{
+    NAMESPACE, WORKER, give_scratch_space, import_images, inputs, open_folder, signal, tenant, volume, workers,
+};
 
 const AGENTS: &str = "realsyn-gpu";
 /// The stage whose pods hold a GPU.
@@ -222,7 +224,7 @@ impl Story {
     /// The UUID of the device that the stage's first pod holds. Its worker stands still from here on.
     fn the_stage_holds_a_device(&self) -> String {
         self.until(LATER, "the stage's worker runs", || {
-            let workers = workers();
+            let workers = workers(STEP);
             workers.iter().for_each(|pid| signal(*pid, "STOP"));
             !workers.is_empty()
         });
@@ -265,7 +267,7 @@ impl Story {
             !pod["metadata"]["deletionTimestamp"].is_null()
                 && pod["status"].to_string().contains("EvictionByEvictionAPI")
         });
-        workers().iter().for_each(|pid| signal(*pid, "CONT"));
+        workers(STEP).iter().for_each(|pid| signal(*pid, "CONT"));
         dying("another pod waits in its place", &|| self.waiting().is_some());
         let pod = self.waiting().unwrap();
         let count =
@@ -310,20 +312,4 @@ impl Story {
         assert!(told.contains("Released"), "{told}");
         eprint!("{}", self.kubectl(&["get", "rsb,jobs,gn", "-n", NAMESPACE, "-o", "wide"]));
     }
-}
-
-/// The processes that score, in whatever pod: there is one node at a time on a machine.
-fn workers() -> Vec<u32> {
-    let all = std::fs::read_dir("/proc").unwrap().flatten();
-    let ids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    let scores = |pid: &u32| {
-        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        line.contains(&format!("\0stage\0{STEP}\0")) && line.contains("\0/dev/termination-log\0")
-    };
-    ids.filter(scores).collect()
-}
-
-fn signal(pid: u32, name: &str) {
-    // It may have ended.
-    _ = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status();
 }

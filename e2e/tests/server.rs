@@ -11,7 +11,10 @@ use std::time::Duration;
 use realsyn_cluster::{Binaries, HOST_ADDRESS, skip};
 use realsyn_e2e::{DevicePlugin, S3Server, sample, write_corpus};
 use serde_json::{Value, json};
-use support::{NAMESPACE, WORKER, give_scratch_space, import_images, inputs, open_folder, story, tenant, volume};
+use support::story::OPERATOR;
+use support::{
+    NAMESPACE, WORKER, give_scratch_space, import_images, inputs, open_folder, signal, story, tenant, volume, workers,
+};
 
 const SERVER: &str = "realsyn.dev/server:test";
 const SOON: Duration = Duration::from_secs(90);
@@ -38,6 +41,7 @@ fn generate_runs_beside_a_server_that_holds_its_gpus_or_says_why_not() {
     std::fs::write(&vllm, "ARG BASE\nFROM ${BASE}\nCOPY --chmod=0755 chat-server /usr/local/bin/vllm\n").unwrap();
     let images = [
         ("cpu.Dockerfile", "realsyn", WORKER),
+        ("cpu.Dockerfile", "realsyn", LATER_WORKER),
         ("controller.Dockerfile", "realsyn-controller", "realsyn.dev/controller:test"),
         (vllm.to_str().unwrap(), "chat-server", SERVER),
     ];
@@ -52,6 +56,7 @@ fn generate_runs_beside_a_server_that_holds_its_gpus_or_says_why_not() {
     story.node.apply(&format!("{}{volumes}", tenant())).unwrap();
 
     story.node.apply(&build("part", "smollm2-135m-instruct", &models, &s3)).unwrap();
+    story.an_upgrade_disturbs_nothing();
     story.a_server_holds_the_gpu();
     story.until(LATER, "the build is Ready", || story.condition("part", "Ready")["status"] == "True");
     let generate = story.generate("part");
@@ -70,7 +75,15 @@ fn generate_runs_beside_a_server_that_holds_its_gpus_or_says_why_not() {
     assert_eq!(failed["failures"], 1, "{failed}");
     let holds = |pod: &&Value| !["Succeeded", "Failed"].contains(&pod["status"]["phase"].as_str().unwrap_or_default());
     assert_eq!(story.pods("hopeless").iter().filter(holds).count(), 0, "no pod holds the GPU");
+
+    let image = |build: &str| story.read(&["rsb", build])["status"]["workerImage"].clone();
+    assert_eq!((image("part"), image("hopeless")), (json!(WORKER), json!(LATER_WORKER)));
+    story.uninstall();
+    assert_eq!(story.condition("part", "Ready")["status"], "True", "builds stay");
 }
+
+/// The image of workers in a later version of the operator.
+const LATER_WORKER: &str = "realsyn.dev/worker:later";
 
 /// How the server ends that finds no model.
 const LAST_WORDS: &str = "expected one .gguf file in the folder, found 0";
@@ -112,6 +125,33 @@ impl Story {
     fn pods(&self, build: &str) -> Vec<Value> {
         let labels = format!("realsyn.dev/stage=generate,realsyn.dev/build={build}");
         self.read(&["pods", "-l", &labels])["items"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// The operator is upgraded while a worker is at its task: its Job goes on, and what the build still needs is made with
+    /// the image that it began with.
+    fn an_upgrade_disturbs_nothing(&self) {
+        self.until(LATER, "a worker runs", || {
+            let workers = workers("");
+            workers.iter().for_each(|pid| signal(*pid, "STOP"));
+            !workers.is_empty()
+        });
+        let uids = |what: &[&str]| -> Vec<Value> {
+            let all = self.read(what)["items"].as_array().cloned().unwrap_or_default();
+            all.iter().map(|object| object["metadata"]["uid"].clone()).collect()
+        };
+        let jobs = || uids(&["jobs", "-l", "realsyn.dev/step"]);
+        let leader =
+            || self.node.kubectl(&["get", "lease", "-n", OPERATOR, "-o", "jsonpath={..holderIdentity}"]).unwrap();
+        let (at_work, led) = (jobs(), leader());
+        self.upgrade("worker.image.tag=later");
+        self.until(SOON, "another controller leads", || !leader().is_empty() && leader() != led);
+        // Asked to try again what has failed, which nothing has, it writes down that it was asked.
+        self.node.kubectl(&["annotate", "rsb", "part", "-n", NAMESPACE, "realsyn.dev/retry=upgraded"]).unwrap();
+        self.until(SOON, "it has looked at the build", || {
+            self.read(&["rsb", "part"])["status"]["retried"] == "upgraded"
+        });
+        assert_eq!(jobs(), at_work, "what runs goes on");
+        workers("").iter().for_each(|pid| signal(*pid, "CONT"));
     }
 
     fn a_server_holds_the_gpu(&self) {

@@ -29,6 +29,7 @@ enum Injury {
     Killed(Process),
     ControllerKilled,
     StoreKilled,
+    ScratchFilled,
     JobDeleted,
     NodeDrained,
     SuspendedAndResumed,
@@ -45,6 +46,7 @@ const ALL: &[Injury] = &[
     Injury::Killed(Process::Containerd),
     Injury::ControllerKilled,
     Injury::StoreKilled,
+    Injury::ScratchFilled,
     Injury::JobDeleted,
     Injury::NodeDrained,
     Injury::SuspendedAndResumed,
@@ -117,6 +119,7 @@ impl Patient<'_> {
                 Ok("started again".to_owned())
             }
             Injury::StoreKilled => self.s3.restart().map(|()| "started again".to_owned()),
+            Injury::ScratchFilled => self.fill_scratch(),
             Injury::JobDeleted => {
                 self.kubectl(&["delete", "jobs", "-l", "realsyn.dev/step", "--wait=false"]).map(|said| one_line(&said))
             }
@@ -144,6 +147,25 @@ impl Patient<'_> {
             }
             Injury::CommitsLate => self.commit_late(),
         }
+    }
+
+    /// Not a byte is left where pods have their scratch volumes and kubelet writes their settings, until a pod that came
+    /// meanwhile has suffered from it.
+    fn fill_scratch(&self) -> Result<String> {
+        let file = super::pods_folder(self.node).join("full");
+        // Those of the last time would be taken for this one's.
+        self.kubectl(&["delete", "events", "--all"])?;
+        let fill = "exec 2>/dev/null; head -c 100G /dev/zero >$0; df --output=avail $0 | tail -1";
+        let left = self.node.exec(&["bash", "-c", fill, &file.display().to_string()])?;
+        anyhow::ensure!(left.trim() == "0", "{left} KiB are left");
+        let suffered = until(PATIENCE, "a pod to suffer", || {
+            let events =
+                self.kubectl(&["get", "events", "-o", "jsonpath={range .items[*]}{.message}{\"\\n\"}{end}"])?;
+            Ok(events.contains("no space left on device") || self.is_published())
+        });
+        self.node.exec(&["rm", &file.display().to_string()])?;
+        suffered?;
+        Ok("a pod could not be set up".to_owned())
     }
 
     /// A worker stops in the middle of its task, its pod is taken for dead, another does the work; then it goes on.

@@ -9,7 +9,7 @@ mod chaos;
 mod support;
 
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -20,6 +20,9 @@ use support::{NAMESPACE, WORKER, give_scratch_space, import_images, inputs, open
 
 /// How long a build may take here; it takes about five minutes on two idle cores.
 const PATIENCE: &str = "1500s";
+
+/// The size of the disk of pods.
+const SCRATCH: &str = "size=256m";
 
 /// The controller as a process of this machine, killed when dropped.
 struct Controller {
@@ -82,6 +85,11 @@ spec:
     )
 }
 
+/// Where kubelet keeps what belongs to pods, their scratch volumes among it.
+fn pods_folder(node: &Node) -> PathBuf {
+    node.kubelet_folder().join("pods")
+}
+
 /// The digest that `realsyn build` ends with, from the same file and with places of this machine.
 fn local_digest(folder: &Path, file: &Path, models: &Path, pictures: &Path) -> String {
     let output = Command::new(binary("realsyn").unwrap())
@@ -119,6 +127,9 @@ fn a_build_on_a_real_node_ends_with_the_digest_of_the_local_run() {
     let expected = local_digest(folder.path(), &file, &models, &pictures);
 
     give_scratch_space(&node);
+    // A disk of its own, which can be filled.
+    let pods = pods_folder(&node).display().to_string();
+    node.exec(&["mount", "-t", "tmpfs", "-o", SCRATCH, "scratch", &pods]).unwrap();
     import_images(&node, folder.path(), &[("cpu.Dockerfile", "realsyn", WORKER)]);
     for crd in ["realsynbuilds.yaml", "realsynreleases.yaml"] {
         let crd = workspace().join("crds/generated").join(crd);

@@ -17,6 +17,9 @@ pub const WORKER: &str = "realsyn.dev/worker:test";
 /// The namespace of builds.
 pub const NAMESPACE: &str = "team";
 
+/// The most megabytes of the controller's image, unpacked.
+const CONTROLLER: f64 = 40.0;
+
 /// The repository.
 pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
@@ -100,13 +103,32 @@ pub fn import_images(node: &Node, folder: &Path, wanted: &[(&str, &str, &str)]) 
     builder.load(&base).unwrap();
     for (dockerfile, program, name) in wanted {
         let context = folder.join(format!("context-{program}"));
-        std::fs::create_dir(&context).unwrap();
+        std::fs::create_dir_all(&context).unwrap();
         let mut strip = Command::new("strip");
         strip.arg("--strip-debug").arg("-o").arg(context.join(program)).arg(binary(program).unwrap());
         assert!(strip.status().unwrap().success(), "strip {program}");
         let dockerfile = workspace().join("stage-images/containers").join(dockerfile);
         let archive = folder.join(format!("{program}.tar"));
         builder.build(&context, &dockerfile, &["BASE=realsyn.dev/base:test"], name, &archive).unwrap();
+        let megabytes = std::fs::metadata(&archive).unwrap().len() as f64 / 1e6;
+        eprintln!("{name}: {megabytes:.1} MB");
+        assert!(*program != "realsyn-controller" || megabytes <= CONTROLLER, "the controller's image is small");
         node.import_image(&archive).unwrap();
     }
+}
+
+/// The processes that work on a task of this step, or of any, in whatever pod: there is one node at a time on a machine.
+pub fn workers(step: &str) -> Vec<u32> {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    let ids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let works = |pid: &u32| {
+        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.contains(&format!("\0stage\0{step}")) && line.contains("\0/dev/termination-log\0")
+    };
+    ids.filter(works).collect()
+}
+
+/// Sends a signal to a process, which may have ended.
+pub fn signal(pid: u32, name: &str) {
+    _ = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status();
 }

@@ -46,19 +46,31 @@ impl Story {
         self.says(what);
     }
 
+    fn helm(&self, line: &[&str]) {
+        let mut helm = Command::new(Binaries::default_folder().path("helm"));
+        let done = helm.args(line).current_dir(workspace()).env("KUBECONFIG", self.node.kubeconfig()).output().unwrap();
+        assert!(done.status.success(), "helm {line:?}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+
     /// The charts, as a person installs them, over the images that tests build.
     pub fn install(&self, values: &str) {
-        let helm = |line: &[&str]| {
-            let mut helm = Command::new(Binaries::default_folder().path("helm"));
-            let done =
-                helm.args(line).current_dir(workspace()).env("KUBECONFIG", self.node.kubeconfig()).output().unwrap();
-            assert!(done.status.success(), "helm {line:?}: {}", String::from_utf8_lossy(&done.stderr));
-        };
-        helm(&["install", "realsyn-crds", "charts/realsyn-crds"]);
+        self.helm(&["install", "realsyn-crds", "charts/realsyn-crds"]);
         let images =
             "image.tag=test,image.pullPolicy=Never,worker.image.tag=test,worker.image.repository=realsyn.dev/worker";
         let operator = ["install", "realsyn-operator", "charts/realsyn-operator", "--create-namespace"];
-        helm(&[&operator[..], &["-n", OPERATOR, "--set", images, "--set", values]].concat());
+        self.helm(&[&operator[..], &["-n", OPERATOR, "--set", images, "--set", values]].concat());
+    }
+
+    /// The operator, as a person upgrades it, with other values; returns once another pod is ready.
+    pub fn upgrade(&self, values: &str) {
+        let operator = ["upgrade", "realsyn-operator", "charts/realsyn-operator", "--reuse-values", "--wait"];
+        self.helm(&[&operator[..], &["-n", OPERATOR, "--set", values]].concat());
+    }
+
+    /// The charts, as a person removes them.
+    pub fn uninstall(&self) {
+        self.helm(&["uninstall", "realsyn-operator", "-n", OPERATOR, "--wait"]);
+        self.helm(&["uninstall", "realsyn-crds"]);
     }
 
     /// A condition of a build.

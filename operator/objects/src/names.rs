@@ -41,6 +41,8 @@ pub const OF_UID: &str = "realsyn.dev/of-uid";
 pub const OF_NAME: &str = "realsyn.dev/of-name";
 /// The stage label of a look at the store, and its container's name.
 pub const ADVANCE: &str = "advance";
+/// The name of the Lease of a GPU agent, before that of its node.
+pub const AGENT_LEASE: &str = "realsyn-gpu-";
 
 /// The Job of an attempt at a step. With the longest index behind it, it is still a host name.
 pub fn job_name(object: &str, uid: &str, stage: Stage, step: &str, digest: &str, attempt: u32) -> String {

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use realsyn_crds::Stage;
+use realsyn_objects::names;
 use realsyn_objects::nodes::{GpuNode, planners_view};
 use realsyn_objects::plan::Plan;
 use realsyn_plan::placement::{Inventory, Placement};
@@ -17,6 +20,10 @@ use crate::format::wrap;
 
 /// More tasks than any stage has at once: what fits is what counts.
 const MANY: u32 = 10_000;
+/// Where the chart puts the agents, and their Leases.
+const AGENTS: &str = "realsyn-gpu";
+/// An agent whose Lease is older is silent, however wrong somebody's clock is: at one look the controller sees no more.
+const SILENT: SignedDuration = SignedDuration::from_mins(10);
 /// Reasons that are shown of a stage.
 const REASONS: usize = 6;
 
@@ -36,7 +43,22 @@ async fn inventory(cluster: &Cluster) -> Inventory {
     // Without agents there are none, and labels have to do.
     let gpu_nodes = gpu_nodes.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
     let gpu_nodes: BTreeMap<String, GpuNode> = gpu_nodes.into_iter().map(|n| (n.name_any(), n)).collect();
-    nodes.items.iter().map(|node| planners_view(node, gpu_nodes.get(&node.name_any()), None)).collect()
+    let leases: Api<Lease> = Api::namespaced(cluster.client.clone(), AGENTS);
+    // Who may not read them is told what the agents said last.
+    let leases = leases.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
+    let silent: BTreeMap<String, String> = leases.iter().filter_map(|lease| silent(lease, Timestamp::now())).collect();
+    let view = |node: &Node| {
+        let name = node.name_any();
+        planners_view(node, gpu_nodes.get(&name), silent.get(&name).map(String::as_str))
+    };
+    nodes.items.iter().map(view).collect()
+}
+
+/// The node of a silent agent, and since when it is silent.
+fn silent(lease: &Lease, now: Timestamp) -> Option<(String, String)> {
+    let node = lease.metadata.name.as_deref()?.strip_prefix(names::AGENT_LEASE)?;
+    let renewed = lease.spec.as_ref()?.renew_time.as_ref()?.0;
+    (now.duration_since(renewed) > SILENT).then(|| (node.to_owned(), renewed.to_string()))
 }
 
 fn table(plan: &Plan, inventory: &Inventory, forecast: &Forecast, width: usize) -> String {
@@ -154,5 +176,18 @@ mod tests {
         assert!(text.ends_with("Nothing of it is left to run.\n"), "{text}");
         let text = table(&plan(), &Inventory::unknown(), &Forecast::default(), 100);
         assert!(text.contains("may not read nodes"), "{text}");
+    }
+
+    #[test]
+    fn an_agent_is_silent_whose_lease_is_old() {
+        let now: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
+        let look = |name: &str, renewed: &str| {
+            let lease = serde_json::json!({ "metadata": { "name": name }, "spec": { "renewTime": renewed } });
+            silent(&serde_json::from_value(lease).unwrap(), now)
+        };
+        let since = Some(("node-a".to_owned(), "2026-01-01T11:49:00Z".to_owned()));
+        assert_eq!(look("realsyn-gpu-node-a", "2026-01-01T11:49:00.000000Z"), since);
+        assert_eq!(look("realsyn-gpu-node-a", "2026-01-01T11:51:00.000000Z"), None);
+        assert_eq!(look("realsyn-controller", "2026-01-01T11:00:00.000000Z"), None);
     }
 }

@@ -19,6 +19,7 @@ use tokio::time::MissedTickBehavior;
 use super::guard::Changed;
 use super::pulse::Pulses;
 use crate::context::Context;
+use crate::names;
 
 /// How often.
 const EVERY: Duration = Duration::from_secs(20);
@@ -26,8 +27,6 @@ const EVERY: Duration = Duration::from_secs(20);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Leases of one answer.
 const PAGE: u32 = 500;
-/// Before the name of the node.
-const PREFIX: &str = "realsyn-gpu-";
 
 /// Follows the agents whose Leases lie in a namespace, for ever, and tells of nodes whose agent fell silent or is heard again.
 pub async fn follow(context: Arc<Context>, namespace: String, tell: UnboundedSender<Changed>) {
@@ -73,7 +72,7 @@ async fn leases(api: &Api<Lease>) -> Result<Vec<(String, Option<Timestamp>)>, ku
     loop {
         let page = api.list(&params).await?;
         found.extend(page.items.into_iter().filter_map(|lease| {
-            let node = lease.metadata.name?.strip_prefix(PREFIX)?.to_owned();
+            let node = lease.metadata.name?.strip_prefix(names::AGENT_LEASE)?.to_owned();
             Some((node, lease.spec?.renew_time.map(|time| time.0)))
         }));
         match page.metadata.continue_.filter(|more| !more.is_empty()) {
