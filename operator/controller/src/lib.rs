@@ -16,7 +16,6 @@ pub mod machine;
 pub mod metrics;
 pub mod reconcile;
 pub mod run;
-pub mod server;
 pub mod watches;
 
 pub use realsyn_objects::{kinds, names, plan, text};

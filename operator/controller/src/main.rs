@@ -1,6 +1,5 @@
 //! The controller's process.
 
-use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -9,8 +8,6 @@ use realsyn_controller::context::Options;
 use realsyn_controller::run::{Process, run};
 use realsyn_objects::server;
 use realsyn_telemetry::Format;
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs RealSynBuilds and RealSynReleases as Jobs.
 #[derive(Parser)]
@@ -91,12 +88,7 @@ async fn main() -> Result<()> {
         kube::Config::infer().await.context("finding the API server: neither a pod's account nor a kubeconfig")?;
     let lease_namespace = flags.lease_namespace.unwrap_or_else(|| config.default_namespace.clone());
     let client = kube::Client::try_from(config).context("making a client of the API server")?;
-    let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, flags.port));
-    let listener = match TcpListener::bind(address).await {
-        Ok(listener) => listener,
-        // A machine without IPv6.
-        Err(_) => TcpListener::bind(("0.0.0.0", flags.port)).await.with_context(|| format!("port {}", flags.port))?,
-    };
+    let listener = realsyn_process::listen(flags.port).await?;
     let identity = flags.identity.unwrap_or_else(|| format!("process-{}", std::process::id()));
     let lease = (!flags.no_lease).then_some((lease_namespace, identity));
     let options = Options {
@@ -111,16 +103,6 @@ async fn main() -> Result<()> {
         server: server::Settings { image: flags.server_image, patience: flags.server_patience },
     };
 
-    let (tell, stop) = tokio::sync::watch::channel(false);
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tracing::info!("ending what was begun");
-        _ = tell.send(true);
-    });
+    let stop = realsyn_process::told_to_end()?;
     run(client, options, Process { listener, lease }, stop).await
 }

@@ -14,6 +14,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
+use realsyn_process::probes::{self, Probes};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -35,7 +36,6 @@ use crate::metrics::Metrics;
 use crate::names;
 use crate::reconcile::build::trace_of;
 use crate::reconcile::reconcile;
-use crate::server;
 use crate::watches::{News, Watched, as_it_is, follow};
 
 /// Changes come in bursts: a Job and its pods. Together they are one reconcile.
@@ -61,7 +61,8 @@ pub async fn run(client: Client, options: Options, process: Process, stop: watch
     let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::default()));
     // Ends with this function, like every task in the set.
     let mut tasks = JoinSet::new();
-    tasks.spawn(server::serve(process.listener, health.clone(), metrics.clone()));
+    let probes = Arc::new(Seen { health: health.clone(), metrics: metrics.clone() });
+    tasks.spawn(probes::serve(process.listener, probes));
 
     let mut stopping = stop.clone();
     for kind in Kind::ALL {
@@ -158,6 +159,30 @@ pub async fn run(client: Client, options: Options, process: Process, stop: watch
     match ended {
         Ok(()) => Ok(()),
         Err(ended) => bail!("a watch ended that should go on for ever: {ended:?}"),
+    }
+}
+
+/// What is said of the process.
+struct Seen {
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+}
+
+impl Probes for Seen {
+    fn wedged(&self) -> Option<String> {
+        self.health.wedged()
+    }
+
+    fn unready(&self) -> Option<String> {
+        self.health.unready()
+    }
+
+    fn report(&self) -> String {
+        self.health.report()
+    }
+
+    fn metrics(&self) -> String {
+        self.metrics.text()
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use jiff::{SignedDuration, Timestamp};
 use realsyn_crds::GpuNodeStatus;
+use realsyn_process::probes::Probes;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -14,8 +15,8 @@ use crate::facts::Facts;
 use crate::kubelet;
 use crate::metrics::Metrics;
 use crate::node::{Node, Rules};
+use crate::probes::Health;
 use crate::reader::{self, Answer, Order, Reader};
-use crate::server::Health;
 use crate::writer::{Writer, now};
 use crate::xid;
 
@@ -51,8 +52,27 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
 }
 
+impl Probes for Shared {
+    fn wedged(&self) -> Option<String> {
+        self.health.wedged()
+    }
+
+    fn unready(&self) -> Option<String> {
+        self.health.unready()
+    }
+
+    fn metrics(&self) -> String {
+        self.metrics.text()
+    }
+}
+
 /// Runs until told to stop, or until a call into the driver has hung for too long.
-pub async fn run(options: Options, mut writer: Writer, shared: Shared, mut stop: watch::Receiver<bool>) -> Result<()> {
+pub async fn run(
+    options: Options,
+    mut writer: Writer,
+    shared: Arc<Shared>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<()> {
     let previous = tokio::select! {
         previous = previous(&mut writer, &shared.health) => previous,
         _ = stop.wait_for(|stop| *stop) => return Ok(()),
@@ -119,7 +139,7 @@ pub async fn once(options: Options) -> Result<(Facts, GpuNodeStatus)> {
 
 struct Agent {
     options: Options,
-    shared: Shared,
+    shared: Arc<Shared>,
     reader: Reader,
     node: Node,
     // Whether kubelet answered last time, so that only changes are logged.

@@ -1,6 +1,5 @@
 //! The agent's process.
 
-use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +11,10 @@ use realsyn_gpu_agent::agent::{self, Options, Shared};
 use realsyn_gpu_agent::facts::Facts;
 use realsyn_gpu_agent::metrics::Metrics;
 use realsyn_gpu_agent::node::Rules;
+use realsyn_gpu_agent::probes::Health;
 use realsyn_gpu_agent::reader;
-use realsyn_gpu_agent::server::{Health, serve};
 use realsyn_gpu_agent::writer::Writer;
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use realsyn_process::probes::serve;
 use tracing_subscriber::EnvFilter;
 
 /// Watches the GPUs of one node and reports them as its GpuNode.
@@ -109,26 +106,12 @@ async fn watch_node(options: Options, node: &str, namespace: Option<String>, por
         kube::Config::infer().await.context("finding the API server: neither a pod's account nor a kubeconfig")?;
     let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
     let client = kube::Client::try_from(config).context("making a client of the API server")?;
-    let listener = match TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))).await {
-        Ok(listener) => listener,
-        // A machine without IPv6.
-        Err(_) => TcpListener::bind(("0.0.0.0", port)).await.with_context(|| format!("port {port}"))?,
-    };
-    let shared = Shared { health: Arc::new(Health::default()), metrics: Arc::new(Metrics::default()) };
+    let listener = realsyn_process::listen(port).await?;
+    let shared = Arc::new(Shared { health: Arc::new(Health::default()), metrics: Arc::new(Metrics::default()) });
     let writer = Writer::new(client, node, &namespace, shared.health.clone(), shared.metrics.clone());
-    tokio::spawn(serve(listener, shared.health.clone(), shared.metrics.clone()));
+    tokio::spawn(serve(listener, shared.clone()));
 
-    let (tell, stop) = watch::channel(false);
-    let mut terminate = signal(SignalKind::terminate()).context("SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT")?;
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tracing::info!("ending");
-        _ = tell.send(true);
-    });
+    let stop = realsyn_process::told_to_end()?;
     agent::run(options, writer, shared, stop).await
 }
 

@@ -19,7 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use crate::metrics::Metrics;
 use crate::node::change;
-use crate::server::Health;
+use crate::probes::Health;
 
 /// How often the Lease is renewed.
 pub const RENEWED_EVERY: Duration = Duration::from_secs(10);
