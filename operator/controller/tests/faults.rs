@@ -1,7 +1,7 @@
 //! Everything that can go wrong at every write of a build and a release: in the end it is as if nothing had.
 //!
 //! A reference run counts the writes of the controller. Then each of them goes wrong in each way, in a namespace of its
-//! own, and what is left must be what the reference left. `REALSYN_FAULTS=all` tries every write, else every 19th,
+//! own, and what is left must be what the reference left. `REALSYN_FAULTS=all` tries every write, else every 29th,
 //! shifted from one kind of fault to the next.
 
 mod support;
@@ -35,7 +35,7 @@ fn whatever_goes_wrong_at_a_write_the_end_is_the_same() {
         let (reference, log) = one(&api, "reference", None).await.unwrap();
         println!("{} writes in the reference run", log.len());
         let all = std::env::var("REALSYN_FAULTS").is_ok_and(|v| v == "all");
-        let step = if all { 1 } else { 19 };
+        let step = if all { 1 } else { 29 };
         let points = Fault::ALL
             .iter()
             .enumerate()
