@@ -27,6 +27,9 @@ pub struct WorkStatus {
     /// The worker image that this generation works with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker_image: Option<String>,
+    /// The image of its language model's server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server_image: Option<String>,
     /// Every stage that has begun or waits.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]

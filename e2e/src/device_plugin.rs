@@ -41,6 +41,8 @@ impl DevicePlugin {
     pub fn start(folder: &Path, resource: &str, devices: &[String]) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let socket = folder.join(SOCKET);
+        // One that an earlier plugin left.
+        _ = std::fs::remove_file(&socket);
         let listener = {
             let _inside = runtime.enter();
             UnixListener::bind(&socket).with_context(|| format!("listening at {}", socket.display()))?

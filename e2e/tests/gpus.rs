@@ -9,10 +9,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use realsyn_cluster::{Binaries, HOST_ADDRESS, NODE_NAME, skip};
+use realsyn_cluster::{Binaries, HOST_ADDRESS, NODE_NAME, Process, skip};
 use realsyn_e2e::{DevicePlugin, S3Server, sample, write_corpus};
 use realsyn_nvml::{Scenario, StandIn, Xid, inventory};
 use serde_json::{Value, json};
+use support::others::{Other, Others};
 use support::story::{self, OPERATOR};
 use support::{
     NAMESPACE, WORKER, give_scratch_space, import_images, inputs, open_folder, signal, tenant, volume, workers,
@@ -23,6 +24,12 @@ const AGENTS: &str = "realsyn-gpu";
 const STEP: &str = "sentence-score/score";
 /// Seconds after which the agent trusts a device again.
 const CLEAN: &str = "8";
+/// What stands beside the real node: other products, and the right one with a fault.
+const OTHERS: &[Other] = &[
+    ("other-a", "H100-SXM5-80GB", 80, None),
+    ("other-b", "A100-SXM4-40GB", 40, None),
+    ("other-c", "A100-SXM4-80GB", 80, Some("Xid48")),
+];
 const QUARANTINE: &str = "realsyn.dev/gpu-quarantine";
 /// Well below the minute after which the controller looks at every node again.
 const PROMPTLY: Duration = Duration::from_secs(30);
@@ -48,7 +55,7 @@ fn a_gpu_that_dies_in_mid_stage_costs_no_shard_and_no_retry() {
     let s3 = S3Server::start_on(&folder.path().join("s3"), HOST_ADDRESS.parse().unwrap()).unwrap();
     let plugins = story.node.kubelet_folder().join("device-plugins");
     let devices: Vec<String> = scenario.devices.iter().map(|device| device.uuid.clone()).collect();
-    let _plugin = DevicePlugin::start(&plugins, "nvidia.com/gpu", &devices).unwrap();
+    let plugin = DevicePlugin::start(&plugins, "nvidia.com/gpu", &devices).unwrap();
     give_scratch_space(&story.node);
     let images = [
         ("cpu.Dockerfile", "realsyn", WORKER),
@@ -65,8 +72,10 @@ fn a_gpu_that_dies_in_mid_stage_costs_no_shard_and_no_retry() {
 
     story.inventory_appears();
     story.an_agent_writes_for_its_own_node_alone();
+    let _others = Others::stand_beside(&story.node, OTHERS);
     story.placement_explains_itself(&build(&models, &s3));
     let held = story.the_stage_holds_a_device();
+    let _plugin = story.kubelet_restarts(&held, plugin, || DevicePlugin::start(&plugins, "nvidia.com/gpu", &devices));
     story.it_dies(&stand_in, scenario, &held);
     story.it_recovers();
 }
@@ -211,9 +220,68 @@ impl Story {
         let message = || self.condition("Placeable")["message"].to_string();
         self.until(PROMPTLY, "Placeable says why not", || message().contains("node-a: quarantined, Fan"));
         assert_eq!(self.condition("Placeable")["status"], "False");
+        self.the_others_are_named();
         self.quarantine(json!([]));
         self.until(SOON, "Placeable is True", || self.condition("Placeable")["status"] == "True");
         self.until(SOON, "the taint is gone", || !self.is_tainted());
+    }
+
+    /// Each of the nodes beside the real one, and what speaks against it.
+    fn the_others_are_named(&self) {
+        let why = [
+            "other-a: has H100-SXM5-80GB, A100-80GB wanted",
+            "other-b: has A100-SXM4-40GB, A100-80GB wanted",
+            "other-c: quarantined, ",
+        ];
+        let mut message = String::new();
+        self.until(SOON, "Placeable names the other nodes", || {
+            message = self.condition("Placeable")["message"].to_string();
+            why.iter().all(|why| message.contains(why))
+        });
+        eprintln!("{message}");
+    }
+
+    /// Kubelet dies and comes back under a worker that holds a device. Nobody knows for a while what is held, and nobody
+    /// forgets it. A device plugin registers anew, as real ones do when kubelet's socket is another.
+    fn kubelet_restarts(
+        &self,
+        held: &str,
+        plugin: DevicePlugin,
+        register: impl Fn() -> anyhow::Result<DevicePlugin>,
+    ) -> DevicePlugin {
+        let pod = || self.pods().into_iter().find(|pod| pod["status"]["phase"] == "Running").unwrap_or_default();
+        let before = pod();
+        assert_eq!(before["spec"]["nodeName"], NODE_NAME, "no other node fits: {before}");
+        self.node.kill(Process::Kubelet).unwrap();
+        drop(plugin);
+        self.until(SOON, "the agent does not know who holds what", || {
+            self.gpu_node()["status"]["allocationUnknown"] == true
+        });
+        self.node.start_process(Process::Kubelet).unwrap();
+        let mut plugin = None;
+        self.until(SOON, "a device plugin registers with the new kubelet", || {
+            plugin = register().ok();
+            plugin.is_some()
+        });
+        self.until(SOON, "the agent knows again", || {
+            let status = self.gpu_node()["status"].clone();
+            let devices = status["devices"].as_array().cloned().unwrap_or_default();
+            let allocated = |d: &Value| (d["allocated"] == true).then(|| d["uuid"].clone());
+            let all: Vec<Value> = devices.iter().filter_map(allocated).collect();
+            all == [held] && status["summary"]["free"] == 7 && status.get("allocationUnknown").is_none()
+        });
+        self.until(SOON, "the node is ready and offers its devices", || {
+            let status = self.read(&["node", NODE_NAME])["status"].clone();
+            let ready = status["conditions"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .any(|c| c["type"] == "Ready" && c["status"] == "True");
+            ready && status["allocatable"]["nvidia.com/gpu"] == "8"
+        });
+        let after = pod();
+        assert_eq!(after["metadata"]["uid"], before["metadata"]["uid"], "the same pod goes on: {after}");
+        plugin.unwrap()
     }
 
     fn pods(&self) -> Vec<Value> {

@@ -3,6 +3,7 @@
 // Each test uses its part of it.
 #![allow(dead_code)]
 
+pub mod others;
 pub mod story;
 
 use std::os::unix::fs::PermissionsExt;

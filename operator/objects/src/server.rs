@@ -60,9 +60,17 @@ pub fn problem(build: &BuildSpec) -> Option<String> {
 
 /// What the worker is told of it.
 pub fn args(plan: &Plan, settings: &Settings) -> [String; 4] {
-    let patience = settings.patience.unwrap_or_else(|| patience(&plan.build));
+    let patience = start_budget(plan, Stage::Generate, settings);
     let address = format!("http://127.0.0.1:{PORT}/v1");
     ["--server".to_owned(), address, "--patience".to_owned(), patience.to_string()]
+}
+
+/// Seconds that a pod may need until its worker works: with a server beside it what that needs, else as for its libraries.
+pub fn start_budget(plan: &Plan, stage: Stage, settings: &Settings) -> u64 {
+    match is_wanted(plan, stage) {
+        true => settings.patience.unwrap_or_else(|| patience(&plan.build)),
+        false => START,
+    }
 }
 
 /// Seconds that a server may need until it answers.

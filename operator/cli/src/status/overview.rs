@@ -82,6 +82,8 @@ pub struct Overview {
     pub inventory: Option<PinnedInventory>,
     /// The worker image of this generation.
     pub worker_image: Option<String>,
+    /// The image of its language model's server, if it has one.
+    pub server_image: Option<String>,
     /// GPU-hours so far.
     pub gpu_hours: f64,
     /// GPU-hours that it may spend.
@@ -231,6 +233,7 @@ impl Overview {
             progress: work.progress,
             inventory: work.inventory,
             worker_image: work.worker_image,
+            server_image: work.server_image,
             conditions: work.conditions,
             pools,
             release,

@@ -84,6 +84,9 @@ impl Page<'_> {
         if let Some(image) = &o.worker_image {
             self.fact("image", image);
         }
+        if let Some(image) = &o.server_image {
+            self.fact("server", image);
+        }
         if o.gpu_hours > 0.0 || o.budget_gpu_hours.is_some() {
             let of = o.budget_gpu_hours.map_or_else(String::new, |b| format!(" of {b:.0} in the budget"));
             self.fact("GPU-hours", &format!("{:.1}{of}", o.gpu_hours));

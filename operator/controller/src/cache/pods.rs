@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodStatus};
 use kube::ResourceExt;
 use realsyn_objects::server;
@@ -17,6 +18,10 @@ use crate::text::sentence;
 const SERVER_DIED: i32 = 67;
 /// So much of what a server said last fits into a status, in characters.
 const LAST_WORDS: usize = 140;
+
+/// Why a container is not there although its pod has a node: kubelet tries again and again, and nobody else does anything.
+const IN_VAIN: [&str; 5] =
+    ["ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError"];
 
 /// A pod without its containers' specs.
 pub type ReadPod = Excerpt<Pod, PodSpec, PodStatus>;
@@ -74,17 +79,31 @@ fn last_words(server: &ContainerStatus) -> Option<String> {
     (!log.is_empty()).then(|| format!("the server's last words: {}", &log[from..]))
 }
 
+/// Since when nothing but its containers was in the way of a pod: it had a node, its volumes, and what runs before the rest.
+fn could_start(status: &PodStatus) -> Option<Timestamp> {
+    let steps = ["PodScheduled", "PodReadyToStartContainers", "Initialized"];
+    let conditions = status.conditions.iter().flatten();
+    let done = conditions.filter(|c| c.status == "True" && steps.contains(&c.type_.as_str()));
+    done.filter_map(|c| c.last_transition_time.as_ref()).map(|at| at.0).max()
+}
+
 fn seen(pod: &ReadPod) -> SeenPod {
     let status = pod.status.clone().unwrap_or_default();
     let index = pod.annotations().get("batch.kubernetes.io/job-completion-index").and_then(|i| i.parse().ok());
     let ours = |name: &str| ["worker", names::ADVANCE, names::CLEAN_UP].contains(&name);
-    let states = status.container_statuses.unwrap_or_default();
-    let state = states.into_iter().find(|c| ours(&c.name)).and_then(|c| c.state).unwrap_or_default();
+    let worker = status.container_statuses.iter().flatten().find(|c| ours(&c.name)).cloned();
+    let image = worker.as_ref().map(|c| c.image.clone()).unwrap_or_default();
+    let state = worker.and_then(|c| c.state).unwrap_or_default();
     let began = state.running.as_ref().and_then(|r| r.started_at.clone());
     let began = began.or(state.terminated.as_ref().and_then(|t| t.started_at.clone()));
     let ended_at = state.terminated.as_ref().and_then(|t| t.finished_at.as_ref()).map(|t| t.0);
     let servers = status.init_container_statuses.as_deref().unwrap_or_default();
     let server = servers.iter().find(|c| c.name == server::CONTAINER);
+    let states = [Some(&state), server.and_then(|c| c.state.as_ref())];
+    let reasons = states.into_iter().filter_map(|state| state?.waiting.as_ref()?.reason.as_deref());
+    let in_vain = reasons.into_iter().any(|reason| IN_VAIN.contains(&reason));
+    let may_start = state.running.is_none() && state.terminated.is_none() && pod.metadata.deletion_timestamp.is_none();
+    let held_up_since = if in_vain && may_start { could_start(&status) } else { None };
     let ended = state.terminated.map(|t| Ended {
         code: t.exit_code,
         message: match server.and_then(last_words).filter(|_| t.exit_code == SERVER_DIED) {
@@ -100,12 +119,18 @@ fn seen(pod: &ReadPod) -> SeenPod {
     let usual = |reason: &Option<String>| {
         reason.as_deref().is_none_or(|reason| ["ContainerCreating", "PodInitializing"].contains(&reason))
     };
-    let container = state.waiting.filter(|w| !usual(&w.reason)).map(|w| words(w.reason, w.message));
+    let named = |words: String, image: &str| match held_up_since {
+        Some(_) if !words.contains(image) => format!("{words} (image {image})"),
+        _ => words,
+    };
+    let container = state.waiting.filter(|w| !usual(&w.reason)).map(|w| named(words(w.reason, w.message), &image));
     // A server that is started again and again keeps a worker that runs from getting anywhere.
     let of_server = || {
-        let waiting = server?.state.clone()?.waiting.filter(|w| !usual(&w.reason))?;
-        let said = server.and_then(last_words).map(|words| format!("; {words}")).unwrap_or_default();
-        Some(format!("its server: {}{said}", sentence(&words(waiting.reason, waiting.message), 200)))
+        let server = server?;
+        let waiting = server.state.clone()?.waiting.filter(|w| !usual(&w.reason))?;
+        let said = last_words(server).map(|words| format!("; {words}")).unwrap_or_default();
+        let why = named(sentence(&words(waiting.reason, waiting.message), 200), &server.image);
+        Some(format!("its server: {why}{said}"))
     };
     let container = container.or_else(of_server);
     let scheduled = || {
@@ -115,7 +140,7 @@ fn seen(pod: &ReadPod) -> SeenPod {
     };
     let waits_for = if ended.is_some() { None } else { container.or_else(scheduled) };
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
-    SeenPod { index, node, started_at: began.map(|t| t.0), ended_at, waits_for, ended }
+    SeenPod { index, node, started_at: began.map(|t| t.0), ended_at, waits_for, held_up_since, ended }
 }
 
 #[cfg(test)]
@@ -167,5 +192,45 @@ mod tests {
         assert_eq!(why, "its server: ImagePullBackOff: no such image");
         let starting = json!({ "state": { "waiting": { "reason": "PodInitializing" } }, "last": {} });
         assert_eq!(waits(json!({ "running": {} }), starting), None);
+    }
+
+    #[test]
+    fn a_pod_that_its_node_cannot_start_tells_since_when_and_what_image() {
+        let image = "registry.example.org/vllm:2";
+        let pod = |worker: Value, server: Value, ready: &str| {
+            let at = |type_: &str, status: &str, minute: u32| {
+                let at = format!("2027-01-15T08:{minute:02}:00Z");
+                json!({ "type": type_, "status": status, "lastTransitionTime": at })
+            };
+            let container = |name: &str, state: Value| json!({ "name": name, "image": image, "imageID": "", "ready": false, "restartCount": 0, "state": state });
+            let pod = json!({
+                "metadata": { "name": "p" },
+                "status": {
+                    "conditions": [
+                        at("PodScheduled", "True", 1),
+                        at("PodReadyToStartContainers", ready, 20),
+                        at("Initialized", "False", 30),
+                    ],
+                    "containerStatuses": [container("worker", worker)],
+                    "initContainerStatuses": [container("server", server)],
+                },
+            });
+            HeldPod::from(&serde_json::from_value(pod).unwrap()).seen
+        };
+        let waits = |reason: &str| json!({ "waiting": { "reason": reason, "message": "denied" } });
+        let minute = |minute: u32| Some(format!("2027-01-15T08:{minute:02}:00Z").parse::<Timestamp>().unwrap());
+        for reason in IN_VAIN {
+            let seen = pod(waits("PodInitializing"), waits(reason), "True");
+            assert_eq!(seen.held_up_since, minute(20), "its volumes came first");
+            assert_eq!(seen.waits_for, Some(format!("its server: {reason}: denied (image {image})")));
+            assert_eq!(pod(waits(reason), json!({ "running": {} }), "False").held_up_since, minute(1));
+        }
+        assert_eq!(pod(waits("PodInitializing"), waits("PodInitializing"), "True").held_up_since, None);
+        assert_eq!(pod(waits("PodInitializing"), waits("CrashLoopBackOff"), "True").held_up_since, None);
+        // A worker that runs has a patience of its own.
+        assert_eq!(pod(json!({ "running": {} }), waits("ErrImagePull"), "True").held_up_since, None);
+        let named = json!({ "waiting": { "reason": "ErrImagePull", "message": format!("pulling {image}: denied") } });
+        let said = pod(waits("PodInitializing"), named, "True").waits_for.unwrap();
+        assert_eq!(said, format!("its server: ErrImagePull: pulling {image}: denied"));
     }
 }

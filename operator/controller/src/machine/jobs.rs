@@ -1,9 +1,9 @@
 //! What became of the Jobs that the state says are running.
 
-use realsyn_crds::{Stage, StageState};
+use realsyn_crds::{Stage, StageState, StageStatus};
 use realsyn_plan::report::Report;
 
-use super::{JobPhase, STALLED_AFTER, SeenJob, State, View, again, budget::account, fold, give_up};
+use super::{JobPhase, STALLED_AFTER, SeenJob, SeenPod, State, View, again, budget::account, fold, give_up, start};
 use crate::names::advance_name;
 use crate::text::sentence;
 
@@ -26,7 +26,7 @@ pub(super) fn look_at_workers(view: &View, state: &mut State) {
         };
         entry.job = Some(name);
         let another_template =
-            job.is_active() && job.template != view.plan.template(stage, view.worker_image_of(state));
+            job.is_active() && job.template != view.plan.template(stage, &state.images(view.plan, stage));
         if another_template || (job.deleting && job.is_active()) || !job.is_active() {
             account(view, state, stage, job);
         }
@@ -39,7 +39,10 @@ pub(super) fn look_at_workers(view: &View, state: &mut State) {
         }
         entry.tasks_done = job.done.min(entry.tasks);
         match &job.phase {
-            JobPhase::Active => entry.waits_for = job.waits_for().map(|why| sentence(&why, MOST)),
+            JobPhase::Active => match start::overdue(view, entry, job) {
+                Some((pod, held)) => never_started(view, state, stage, job, pod, &held),
+                None => entry.waits_for = job.waits_for().map(|why| sentence(&why, MOST)),
+            },
             JobPhase::Complete => {
                 (entry.step, entry.waits_for) = (None, None);
                 entry.tasks_done = entry.tasks;
@@ -56,7 +59,6 @@ pub(super) fn look_at_workers(view: &View, state: &mut State) {
 fn failed(view: &View, state: &mut State, stage: Stage, job: &SeenJob, reason: &str) {
     let entry = state.entry(stage);
     let step = entry.step.take().unwrap_or_default();
-    entry.failures += 1;
     let worst = job.worst();
     let code = worst.map(|(_, ended)| ended.code);
     let why = match worst {
@@ -67,12 +69,38 @@ fn failed(view: &View, state: &mut State, stage: Stage, job: &SeenJob, reason: &
         }
         None => format!("{step}: {reason}"),
     };
-    entry.waits_for = Some(sentence(&why, MOST));
     // An input that is gone is made again by the look that follows; only when that doesn't help is there a wait.
-    let at_once = code == Some(65) && entry.failures == 1;
+    let at_once = code == Some(65) && entry.failures == 0;
     let settings = code == Some(64);
-    entry.retry_at = if at_once { None } else { again(view.now, if settings { u32::MAX } else { entry.failures }) };
+    has_failed(view, entry, &why, settings);
+    if at_once {
+        entry.retry_at = None;
+    }
+}
+
+/// Counts a failure, and says when to try again; `settings`: not before a person has changed something, or so it says.
+fn has_failed(view: &View, entry: &mut StageStatus, why: &str, settings: bool) {
+    entry.failures += 1;
+    entry.waits_for = Some(sentence(why, MOST));
+    entry.retry_at = again(view.now, if settings { u32::MAX } else { entry.failures });
     entry.state = if settings || entry.failures >= STALLED_AFTER { StageState::Stalled } else { StageState::Running };
+}
+
+/// A pod that held GPUs and never started fails its step, as a Job that failed does; no longer named as running, the Job
+/// is deleted, and with it the hold on GPUs.
+fn never_started(view: &View, state: &mut State, stage: Stage, job: &SeenJob, pod: &SeenPod, held: &str) {
+    account(view, state, stage, job);
+    let entry = state.entry(stage);
+    let step = entry.step.take().unwrap_or_default();
+    let task = pod.index.map_or_else(|| "a task".to_owned(), |index| format!("task {index}"));
+    let node = pod.node.as_deref().map_or_else(String::new, |node| format!(" on {node}"));
+    let why = pod.waits_for.as_deref().unwrap_or("it did not start");
+    let why = format!("{step}: {task} held GPUs{node} for {held} without starting: {why}");
+    // The second time, if none of its pods ever ran, trying again soon would only hold the GPUs again.
+    let settings = entry.failures > 0 && job.pods.iter().all(|pod| pod.started_at.is_none());
+    has_failed(view, entry, &why, settings);
+    entry.job = None;
+    state.advance.due = true;
 }
 
 /// The Job that looks at the store, and its report.
@@ -121,11 +149,4 @@ pub(super) fn failed_look(view: &View, state: &mut State, why: &str, settings: b
     let why = sentence(why, MOST);
     look.stalled = (settings || look.failures > STALLED_AFTER).then(|| why.clone());
     look.waits_for = Some(if settings { why } else { sentence(&format!("the look at the store failed: {why}"), MOST) });
-}
-
-impl View<'_> {
-    /// The worker image that this generation's pods run.
-    pub(super) fn worker_image_of<'s>(&'s self, state: &'s State) -> &'s str {
-        state.worker_image.as_deref().unwrap_or(self.worker_image)
-    }
 }

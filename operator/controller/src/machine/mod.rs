@@ -14,12 +14,14 @@ mod seen;
 mod sharing;
 #[cfg(test)]
 mod simulation;
+mod start;
 mod stragglers;
 #[cfg(test)]
 mod tests;
 
 use jiff::{SignedDuration, Timestamp};
 use realsyn_crds::{AdvanceStatus, Condition, PinnedInventory, Stage, StageState, StageStatus, WorkStatus};
+use realsyn_objects::server;
 use realsyn_plan::placement::Inventory;
 use realsyn_plan::report::Complete;
 
@@ -54,6 +56,8 @@ pub struct View<'a> {
     pub retry: Option<&'a str>,
     /// The worker image that a new generation takes.
     pub worker_image: &'a str,
+    /// The language model's server: its image, for a new generation, and how long it may take to start.
+    pub server: &'a server::Settings,
     /// Pods that the namespace has room for.
     pub room: u32,
     /// Its Jobs.
@@ -90,6 +94,8 @@ pub struct State {
     pub inventory: Option<PinnedInventory>,
     /// The worker image of this generation.
     pub worker_image: Option<String>,
+    /// The image of the language model's server in this generation, if it has one.
+    pub server_image: Option<String>,
     /// Stages that have begun, in graph order.
     pub stages: Vec<StageStatus>,
     /// The looks at the store.
@@ -111,6 +117,7 @@ impl State {
             progress,
             inventory,
             worker_image,
+            server_image,
             stages,
             advance,
             retried,
@@ -122,6 +129,7 @@ impl State {
             progress,
             inventory,
             worker_image,
+            server_image,
             stages,
             advance,
             retried,
@@ -138,10 +146,18 @@ impl State {
             progress: self.progress.clone(),
             inventory: self.inventory.clone(),
             worker_image: self.worker_image.clone(),
+            server_image: self.server_image.clone(),
             stages: self.stages.clone(),
             advance: Some(self.advance.clone()),
             retried: self.retried.clone(),
         }
+    }
+
+    /// The images of a stage's pods in this generation.
+    pub fn images(&self, plan: &Plan, stage: Stage) -> String {
+        let server = self.server_image.iter().filter(|_| server::is_wanted(plan, stage));
+        let all: Vec<&str> = self.worker_image.iter().chain(server).map(String::as_str).collect();
+        all.join(" ")
     }
 
     /// The entry of a stage.
@@ -166,14 +182,15 @@ impl State {
     }
 
     /// When something is to be looked at again without having been told: a wait is over, a budget may be spent, a
-    /// neighbour done, or a task becomes slow.
+    /// neighbour done, a task becomes slow, or a pod holds GPUs for too long without starting.
     pub fn wake_at(&self, view: &View) -> Option<Timestamp> {
         let spends = view.plan.build.budget.is_some()
             && self.stages.iter().any(|s| s.step.is_some() && view.plan.wants_gpu(s.name).is_some());
         let minute = spends.then(|| view.now + SignedDuration::from_mins(1));
         let held = self.stages.iter().any(sharing::is_held).then(|| view.now + NEIGHBOURS);
         let slow = stragglers::next(view, self);
-        self.wait_ends().into_iter().chain(minute).chain(held).chain(slow).min()
+        let starts = start::next(view, self);
+        self.wait_ends().into_iter().chain(minute).chain(held).chain(slow).chain(starts).min()
     }
 
     fn wait_ends(&self) -> Option<Timestamp> {
@@ -190,10 +207,17 @@ pub fn step(view: &View, mut state: State) -> State {
     }
     if view.retry.is_some_and(|token| state.retried.as_deref() != Some(token)) {
         state.retried = view.retry.map(|token| sentence(token, 63));
+        // A person may have corrected an image that no node can pull.
+        if state.stage(Stage::Generate).is_none_or(|entry| entry.step.is_none()) {
+            state.server_image = None;
+        }
         forget_failures(&mut state);
         // A person may know that the store has lost something; a release is what it is.
         state.finished &= view.plan.release.is_some();
         state.advance.due |= !state.finished;
+    }
+    if state.server_image.is_none() && server::is_wanted(view.plan, Stage::Generate) {
+        state.server_image = Some(view.server.image.clone());
     }
     let spent = |state: &State| !state.finished && budget::exceeded(view, state).is_some();
     let halts = view.suspend || spent(&state);
@@ -225,6 +249,7 @@ pub fn step(view: &View, mut state: State) -> State {
 fn begin_generation(view: &View, state: &mut State) {
     state.generation = Some(view.generation);
     state.worker_image = Some(view.worker_image.to_owned());
+    state.server_image = None;
     state.inventory = None;
     state.finished = false;
     forget_failures(state);

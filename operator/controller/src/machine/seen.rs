@@ -60,6 +60,8 @@ pub struct SeenPod {
     pub ended_at: Option<Timestamp>,
     /// What keeps it from running, in words.
     pub waits_for: Option<String>,
+    /// Since when its node tries in vain to start it.
+    pub held_up_since: Option<Timestamp>,
     /// How its container ended.
     pub ended: Option<Ended>,
 }

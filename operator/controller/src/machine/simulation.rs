@@ -142,6 +142,7 @@ impl Cluster {
             suspend: cache.suspend,
             retry: None,
             worker_image: "worker:1",
+            server: &tests::server(),
             room: 50,
             jobs: &jobs,
             neighbours: &[],

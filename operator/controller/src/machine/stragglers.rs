@@ -30,7 +30,8 @@ pub(super) fn next(view: &View, state: &State) -> Option<Timestamp> {
     jobs.flat_map(|(stage, job)| limits(view, stage, job)).map(|(at, _, _)| at).filter(|at| *at > view.now).min()
 }
 
-fn at_work<'v>(view: &View<'v>, entry: &StageStatus) -> Option<&'v SeenJob> {
+/// The Job of a stage that runs.
+pub(super) fn at_work<'v>(view: &View<'v>, entry: &StageStatus) -> Option<&'v SeenJob> {
     view.job_of(entry).filter(|job| job.is_active() && !job.deleting)
 }
 

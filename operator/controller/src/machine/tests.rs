@@ -13,10 +13,16 @@ use crate::names::{advance_name, job_name};
 
 mod changes;
 mod placement;
+mod servers;
 mod sharing;
 mod stragglers;
 
 const UID: &str = "0b1c";
+
+/// A server as the controller's flags have it.
+pub(super) fn server() -> server::Settings {
+    server::Settings { image: "vllm:1".to_owned(), patience: None }
+}
 
 fn spec() -> BuildSpec {
     let text = include_str!("../../../../manifests/examples/build.yaml");
@@ -36,6 +42,7 @@ struct Bench {
     neighbours: Vec<Neighbour>,
     trouble: Option<Trouble>,
     inventory: Inventory,
+    server: server::Settings,
     now: Timestamp,
     room: u32,
     state: State,
@@ -52,15 +59,15 @@ impl Bench {
             neighbours: Vec::new(),
             trouble: None,
             inventory: Inventory::unknown(),
+            server: server(),
             now: Timestamp::from_second(1_800_000_000).unwrap(),
             room: 100,
             state: State::default(),
         }
     }
 
-    /// One reconcile: the state moves on, and what is to be done about it.
-    fn step(&mut self) -> Vec<Action> {
-        let view = View {
+    fn view(&self) -> View<'_> {
+        View {
             uid: UID,
             name: "obelics",
             generation: self.generation,
@@ -68,17 +75,28 @@ impl Bench {
             suspend: self.suspend,
             retry: self.retry,
             worker_image: "worker:1",
+            server: &self.server,
             room: self.room,
             jobs: &self.jobs,
             neighbours: &self.neighbours,
             trouble: self.trouble.as_ref(),
             inventory: &self.inventory,
             now: self.now,
-        };
-        self.state = step(&view, std::mem::take(&mut self.state));
+        }
+    }
+
+    /// One reconcile: the state moves on, and what is to be done about it.
+    fn step(&mut self) -> Vec<Action> {
+        self.state = step(&self.view(), self.state.clone());
+        let view = self.view();
         let again = step(&view, self.state.clone());
         assert_eq!(again, self.state, "a second look at the same changes nothing");
         actions(&view, &self.state)
+    }
+
+    /// When it would look again if nothing happened.
+    fn wakes(&self) -> Option<Timestamp> {
+        self.state.wake_at(&self.view())
     }
 
     fn passes(&mut self, seconds: i64) {
@@ -100,7 +118,7 @@ impl Bench {
             uid: format!("uid of {}", order.name),
             stage: stage.map(|s| s.name().to_owned()),
             digest,
-            template: stage.map(|s| self.plan.template(s, "worker:1")).unwrap_or_default(),
+            template: stage.map(|s| self.plan.template(s, &self.state.images(&self.plan, s))).unwrap_or_default(),
             parallelism: asked,
             ..SeenJob::default()
         });

@@ -102,6 +102,8 @@ pub fn trace_of(object: &DynamicObject) -> String {
 fn job(kind: Kind, object: &DynamicObject, checked: &Checked, state: &State, order: &Order, options: &Options) -> Job {
     let plan = &checked.plan;
     let image = state.worker_image.as_deref().unwrap_or_default();
+    let pinned = state.server_image.as_ref().unwrap_or(&options.server.image);
+    let server = &server::Settings { image: pinned.clone(), ..options.server.clone() };
     let manifests = pod::files(checked.manifests.keys());
     let mut labels = labels(kind, object);
     let mut annotations = BTreeMap::from([(names::ATTEMPT.to_owned(), order.attempt.to_string())]);
@@ -133,12 +135,12 @@ fn job(kind: Kind, object: &DynamicObject, checked: &Checked, state: &State, ord
             labels.insert(names::STAGE.to_owned(), step.stage.name().to_owned());
             labels.insert(names::STEP.to_owned(), step.step.to_owned());
             annotations.insert(names::DIGEST.to_owned(), digest.clone());
-            annotations.insert(names::TEMPLATE.to_owned(), plan.template(step.stage, image));
+            annotations.insert(names::TEMPLATE.to_owned(), plan.template(step.stage, &state.images(plan, step.stage)));
             annotations.insert(names::PARALLELISM.to_owned(), asked.to_string());
             gpus = placement.as_deref();
             serves = server::is_wanted(plan, step.stage);
             if serves {
-                args.extend(server::args(plan, &options.server));
+                args.extend(server::args(plan, server));
             }
             let lost = if gpus.is_some() { LOST_GPUS } else { 0 };
             spec = json!({
@@ -171,7 +173,7 @@ fn job(kind: Kind, object: &DynamicObject, checked: &Checked, state: &State, ord
     let trace = Some(&Trace { parent: &parent, endpoint: options.worker_otlp_endpoint.as_deref() });
     let mut pod = pod::spec(&Pod { plan, config_map, stage, container, image, args: &args, gpus, trace });
     if serves {
-        server::beside(&mut pod, plan, &options.server, gpus);
+        server::beside(&mut pod, plan, server, gpus);
     }
     spec["template"] = json!({
         "metadata": { "labels": labels, "annotations": { names::TRACEPARENT: parent } },

@@ -31,6 +31,7 @@ pub fn view<'a>(
         suspend: checked.suspend,
         retry: object.annotations().get(names::RETRY).map(String::as_str),
         worker_image: &context.options.worker_image,
+        server: &context.options.server,
         room: seen.room,
         jobs: &seen.jobs,
         neighbours: &seen.neighbours,

@@ -35,6 +35,8 @@ const PATIENCE: Duration = Duration::from_secs(90);
 pub enum Fate {
     Ends(i32, String),
     Waits(&'static str, &'static str),
+    /// Its node cannot pull the image of what runs beside it.
+    Unpulled(&'static str),
     /// As the store says.
     Works,
     /// Nothing yet.
@@ -132,6 +134,7 @@ impl World {
             let status = match fate {
                 Fate::Pends => continue,
                 Fate::Waits(reason, message) => waiting(&pod, reason, message),
+                Fate::Unpulled(message) => unpulled(&pod, message),
                 Fate::Ends(code, message) => ended(&pod, code, &message),
                 Fate::Works => {
                     let message = self.work(&pod)?;
@@ -247,6 +250,21 @@ fn ended(pod: &Pod, code: i32, message: &str) -> Value {
 
 fn waiting(pod: &Pod, reason: &str, message: &str) -> Value {
     container(pod, "Pending", json!({ "waiting": { "reason": reason, "message": message } }))
+}
+
+/// On a node from its first moment on.
+fn unpulled(pod: &Pod, message: &str) -> Value {
+    let state = |reason: &str, message: &str| json!({ "waiting": { "reason": reason, "message": message } });
+    let mut status = container(pod, "Pending", state("PodInitializing", ""));
+    let spec = pod.spec.as_ref().expect("a spec");
+    let beside = &spec.init_containers.as_ref().expect("something beside it")[0];
+    status["initContainerStatuses"] = json!([{
+        "name": beside.name, "image": beside.image, "imageID": "", "ready": false, "restartCount": 0,
+        "state": state("ImagePullBackOff", message),
+    }]);
+    let at = &pod.metadata.creation_timestamp;
+    status["conditions"] = json!([{ "type": "PodScheduled", "status": "True", "lastTransitionTime": at }]);
+    status
 }
 
 fn container(pod: &Pod, phase: &str, state: Value) -> Value {

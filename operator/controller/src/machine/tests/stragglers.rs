@@ -60,23 +60,8 @@ fn a_task_is_slow_beside_its_equals_alone_and_named_once() {
     bench.passes(299);
     bench.settle();
     assert!(named(&bench).is_empty());
-    let view = View {
-        uid: UID,
-        name: "obelics",
-        generation: 1,
-        plan: &bench.plan,
-        suspend: false,
-        retry: None,
-        worker_image: "worker:1",
-        room: 100,
-        jobs: &bench.jobs,
-        neighbours: &[],
-        trouble: None,
-        inventory: &bench.inventory,
-        now: bench.now,
-    };
     let at = began + SignedDuration::from_secs(300);
-    assert_eq!(bench.state.wake_at(&view), Some(at), "nobody else would look then");
+    assert_eq!(bench.wakes(), Some(at), "nobody else would look then");
     bench.passes(1);
     bench.settle();
     assert_eq!(named(&bench), ["task 9 on fast-1 (H100-SXM5-80GB)"]);
