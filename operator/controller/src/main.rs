@@ -87,7 +87,7 @@ async fn main() -> Result<()> {
     let config =
         kube::Config::infer().await.context("finding the API server: neither a pod's account nor a kubeconfig")?;
     let lease_namespace = flags.lease_namespace.unwrap_or_else(|| config.default_namespace.clone());
-    let client = kube::Client::try_from(config).context("making a client of the API server")?;
+    let client = realsyn_process::api::client(config)?;
     let listener = realsyn_process::listen(flags.port).await?;
     let identity = flags.identity.unwrap_or_else(|| format!("process-{}", std::process::id()));
     let lease = (!flags.no_lease).then_some((lease_namespace, identity));

@@ -42,6 +42,8 @@ use crate::watches::{News, Watched, as_it_is, follow};
 const DEBOUNCE: Duration = Duration::from_millis(100);
 /// Builds and releases in one answer: their specs and statuses are long.
 const PAGE_OF_OBJECTS: u32 = 100;
+/// How long what was begun may take to end once the process is told to; kubelet waits for thirty seconds.
+const ENDING: Duration = Duration::from_secs(12);
 /// How often missing CRDs are looked for.
 const LOOK_FOR_CRDS: Duration = Duration::from_secs(2);
 
@@ -145,14 +147,24 @@ pub async fn run(client: Client, options: Options, process: Process, stop: watch
     };
     let (tell, lease) = lease.await;
     let [builds, releases] = appliers;
+    let mut overdue = stop;
+    let overdue = async move {
+        _ = overdue.wait_for(|stop| *stop).await;
+        tokio::time::sleep(ENDING).await;
+    };
     let ended = tokio::select! {
         _ = futures::future::join(builds, releases) => Ok(()),
+        () = overdue => {
+            tracing::warn!("what was begun does not end; the next process finds it as it is");
+            Ok(())
+        }
         ended = tasks.join_next() => Err(ended),
     };
     drop(queues);
     if let Some(tell) = tell {
         _ = tell.send(true);
-        lease.await.context("the task that holds the Lease")?;
+        let handed_back = tokio::time::timeout(ENDING, lease).await;
+        handed_back.map_or(Ok(()), |done| done.context("the task that holds the Lease"))?;
     } else {
         lease.abort();
     }

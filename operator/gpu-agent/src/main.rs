@@ -105,7 +105,7 @@ async fn watch_node(options: Options, node: &str, namespace: Option<String>, por
     let config =
         kube::Config::infer().await.context("finding the API server: neither a pod's account nor a kubeconfig")?;
     let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
-    let client = kube::Client::try_from(config).context("making a client of the API server")?;
+    let client = realsyn_process::api::client(config)?;
     let listener = realsyn_process::listen(port).await?;
     let shared = Arc::new(Shared { health: Arc::new(Health::default()), metrics: Arc::new(Metrics::default()) });
     let writer = Writer::new(client, node, &namespace, shared.health.clone(), shared.metrics.clone());

@@ -1,7 +1,8 @@
-//! What the processes in the cluster that never end share: they answer probes, and are told to end.
+//! What the processes in the cluster that never end share: they ask the API server, answer probes, and are told to end.
 
 #![forbid(unsafe_code)]
 
+pub mod api;
 pub mod probes;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
