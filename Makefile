@@ -40,7 +40,7 @@ soak: models build
 # The operator on a real Kubernetes node, as root on Debian. The binaries are built once, in 10 to 15 minutes.
 e2e: models build kubernetes
 	REALSYN_MODELS=$(abspath $(MODELS)) REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) REALSYN_REQUIRE_CLUSTER=1 \
-	    cargo test --workspace --test operator --test gpus --test server --test control_plane --test faults --test fields --test quarantine --test rights --test cli --test gpu_node --test node --test images \
+	    cargo test --workspace --test operator --test gpus --test server --test control_plane --test faults --test fields --test quarantine --test rights --test unstarted --test cli --test gpu_node --test node --test images \
 	    -- --nocapture
 
 # The operator's build on that node under fifty injuries instead of fourteen, on a corpus that lasts for them.
@@ -52,7 +52,7 @@ soak-e2e: models build kubernetes
 e2e-oldest: models build kubernetes
 	e2e/cluster/build-binaries.sh $(KUBERNETES) oldest
 	REALSYN_KUBERNETES=$(abspath $(KUBERNETES))/oldest REALSYN_REQUIRE_CLUSTER=1 \
-	    cargo test --workspace --test control_plane --test fields --test quarantine --test cli --test gpu_node -- --nocapture
+	    cargo test --workspace --test control_plane --test fields --test quarantine --test rights --test unstarted --test cli --test gpu_node -- --nocapture
 	REALSYN_KUBERNETES=$(abspath $(KUBERNETES))/oldest REALSYN_REQUIRE_CLUSTER=1 QUIET=1 e2e/charts/check.sh
 
 # Every write of the controller gone wrong in every way, on a real API server: about an hour.

@@ -141,7 +141,7 @@ mod tests {
             "kind": "RealSynBuild",
             "metadata": { "name": "b", "namespace": "n", "uid": "u", "generation": 3,
                           "managedFields": [{ "manager": "m", "fieldsV1": { "f:spec": {} } }] },
-            "spec": { "storage": { "uri": "pvc://data/work/", "retain": "Keep" }, "suspend": true },
+            "spec": { "storage": { "uri": "pvc://data/shared/", "retain": "Keep" }, "suspend": true },
             "status": {
                 "conditions": [{ "type": "Stalled", "status": "True", "reason": "R" }, { "type": "Placeable", "status": "False" }],
                 "stages": [{ "name": "fetch", "state": "Running", "digest": "d", "shards": 4 },
@@ -153,7 +153,7 @@ mod tests {
         let read = object.read(Kind::Build);
         assert_eq!((&read.data["spec"], &read.data["status"]), (&written["spec"], &written["status"]));
         assert_eq!((read.metadata.generation, &read.metadata.managed_fields), (Some(3), &None));
-        assert_eq!(object.root(), Some(("pvc://data/work", "", "n")));
+        assert_eq!(object.root(), Some(("pvc://data/shared", "", "n")));
         assert!(object.spec.unwrap().suspend);
         let status = object.status.unwrap();
         assert!(status.halted && status.waits_for_gpus);
