@@ -42,7 +42,8 @@ use crate::watches::{News, Watched, as_it_is, follow};
 const DEBOUNCE: Duration = Duration::from_millis(100);
 /// Builds and releases in one answer: their specs and statuses are long.
 const PAGE_OF_OBJECTS: u32 = 100;
-/// How long what was begun may take to end once the process is told to; kubelet waits for thirty seconds.
+/// How long the reconciles, and then the Lease, may take to end once the process is told to: kubelet waits for thirty
+/// seconds.
 const ENDING: Duration = Duration::from_secs(12);
 /// How often missing CRDs are looked for.
 const LOOK_FOR_CRDS: Duration = Duration::from_secs(2);
@@ -63,7 +64,7 @@ pub async fn run(client: Client, options: Options, process: Process, stop: watch
     let (health, metrics) = (Arc::new(Health::default()), Arc::new(Metrics::default()));
     // Ends with this function, like every task in the set.
     let mut tasks = JoinSet::new();
-    let probes = Arc::new(Seen { health: health.clone(), metrics: metrics.clone() });
+    let probes = Arc::new(Vitals { health: health.clone(), metrics: metrics.clone() });
     tasks.spawn(probes::serve(process.listener, probes));
 
     let mut stopping = stop.clone();
@@ -155,7 +156,10 @@ pub async fn run(client: Client, options: Options, process: Process, stop: watch
     let ended = tokio::select! {
         _ = futures::future::join(builds, releases) => Ok(()),
         () = overdue => {
-            tracing::warn!("what was begun does not end; the next process finds it as it is");
+            tracing::warn!(
+                "the API server leaves reconciles without an answer, and they are given up; whoever leads next goes on from \
+                 what the statuses say"
+            );
             Ok(())
         }
         ended = tasks.join_next() => Err(ended),
@@ -163,8 +167,10 @@ pub async fn run(client: Client, options: Options, process: Process, stop: watch
     drop(queues);
     if let Some(tell) = tell {
         _ = tell.send(true);
-        let handed_back = tokio::time::timeout(ENDING, lease).await;
-        handed_back.map_or(Ok(()), |done| done.context("the task that holds the Lease"))?;
+        match tokio::time::timeout(ENDING, lease).await {
+            Ok(done) => done.context("the task that holds the Lease")?,
+            Err(_) => tracing::warn!("the API server does not take the Lease back; it runs out by itself"),
+        }
     } else {
         lease.abort();
     }
@@ -175,12 +181,12 @@ pub async fn run(client: Client, options: Options, process: Process, stop: watch
 }
 
 /// What is said of the process.
-struct Seen {
+struct Vitals {
     health: Arc<Health>,
     metrics: Arc<Metrics>,
 }
 
-impl Probes for Seen {
+impl Probes for Vitals {
     fn wedged(&self) -> Option<String> {
         self.health.wedged()
     }

@@ -11,12 +11,11 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use futures::{StreamExt, future};
 use kube::api::{Patch, PatchParams};
-use realsyn_cluster::{missing_for_control_plane, skip};
 use realsyn_controller::kinds::Kind;
 use realsyn_crds::Stage;
 use serde_json::{Value, json};
 use support::fault::{Fault, Faults};
-use support::site::{Server, Site, control_plane, options};
+use support::site::{Server, Site, on_a_control_plane, options};
 use support::{examples, is};
 
 /// A short way through the graph.
@@ -26,13 +25,8 @@ const AT_ONCE: usize = 6;
 
 #[test]
 fn whatever_goes_wrong_at_a_write_the_end_is_the_same() {
-    if skip("whatever_goes_wrong_at_a_write_the_end_is_the_same", missing_for_control_plane()) {
-        return;
-    }
-    let plane = control_plane();
-    tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let api = Server::new(&plane).await.unwrap();
-        let (reference, log) = one(&api, "reference", None).await.unwrap();
+    on_a_control_plane("whatever_goes_wrong_at_a_write_the_end_is_the_same", async |_, api| {
+        let (reference, log) = one(api, "reference", None).await?;
         println!("{} writes in the reference run", log.len());
         let all = std::env::var("REALSYN_FAULTS").is_ok_and(|v| v == "all");
         let step = if all { 1 } else { 29 };
@@ -42,7 +36,7 @@ fn whatever_goes_wrong_at_a_write_the_end_is_the_same() {
             .flat_map(|(kind, fault)| (0..log.len()).filter(move |n| (n + kind) % step == 0).map(move |n| (n, *fault)));
         let points: Vec<(usize, Fault)> = points.collect();
         let began = Instant::now();
-        let (api, reference, count) = (&api, &reference, points.len());
+        let (reference, count) = (&reference, points.len());
         let runs = futures::stream::iter(points).map(async |(n, fault)| {
             let name = format!("w{n}-{fault:?}").to_lowercase().replace(['(', ')'], "");
             let (end, log) = match one(api, &name, Some((n, fault))).await {
@@ -58,7 +52,7 @@ fn whatever_goes_wrong_at_a_write_the_end_is_the_same() {
             "{count} runs, each with one fault, in {:.0} s: every end equals the reference",
             began.elapsed().as_secs_f64()
         );
-        broken_watch(api).await.unwrap();
+        broken_watch(api).await
     });
 }
 

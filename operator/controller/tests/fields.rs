@@ -12,12 +12,11 @@ use futures::future;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::Api;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
-use realsyn_cluster::{missing_for_control_plane, skip};
 use realsyn_controller::kinds::Kind;
 use realsyn_crds::BuildSpec;
 use serde_json::{Value, json};
 use support::fault::Faults;
-use support::site::{Server, Site, control_plane};
+use support::site::{Server, Site, on_a_control_plane};
 use support::{examples, is, why};
 
 /// Namespaces at work at once; each changes its share of the fields, one after the other.
@@ -25,17 +24,12 @@ const AT_ONCE: usize = 6;
 
 #[test]
 fn every_field_converges_or_is_refused_by_name() {
-    if skip("every_field_converges_or_is_refused_by_name", missing_for_control_plane()) {
-        return;
-    }
-    let plane = control_plane();
-    let fields = fields();
-    assert!(fields.len() > 100, "{} fields", fields.len());
-    tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let api = Server::new(&plane).await.unwrap();
+    on_a_control_plane("every_field_converges_or_is_refused_by_name", async |_, api| {
+        let fields = fields();
+        assert!(fields.len() > 100, "{} fields", fields.len());
         let shares = fields.chunks(fields.len().div_ceil(AT_ONCE)).enumerate();
-        let done = future::try_join_all(shares.map(async |(n, share)| change(&api, n, share).await));
-        let told: Vec<String> = done.await.unwrap().concat();
+        let done = future::try_join_all(shares.map(async |(n, share)| change(api, n, share).await));
+        let told: Vec<String> = done.await?.concat();
         println!(
             "{} fields: {} valid values converged",
             fields.len(),
@@ -43,7 +37,7 @@ fn every_field_converges_or_is_refused_by_name() {
         );
         println!("{} were refused by a condition", told.iter().filter(|t| *t == "condition").count());
         println!("{} were refused by the API server", told.iter().filter(|t| *t == "server").count());
-        twice(&api).await.unwrap();
+        twice(api).await
     });
 }
 

@@ -12,14 +12,13 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
-use realsyn_cluster::{missing_for_control_plane, skip};
 use realsyn_controller::context::Options;
 use realsyn_controller::gpu::nodes::GpuNode;
 use realsyn_controller::names;
 use realsyn_crds::API_VERSION;
 use serde_json::{Value, json};
 use support::fault::Faults;
-use support::site::{Server, control_plane};
+use support::site::on_a_control_plane;
 use support::until;
 
 /// How long anything may take.
@@ -32,12 +31,7 @@ const B: &str = "GPU-bbbbbbbb-0000-1111-2222-333333333333";
 
 #[test]
 fn a_node_with_a_sick_gpu_gets_no_work_until_it_is_well() {
-    if skip("a_node_with_a_sick_gpu_gets_no_work_until_it_is_well", missing_for_control_plane()) {
-        return;
-    }
-    let plane = control_plane();
-    tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let api = Server::new(&plane).await.unwrap();
+    on_a_control_plane("a_node_with_a_sick_gpu_gets_no_work_until_it_is_well", async |_, api| {
         let agents_namespace = Some(AGENTS.to_owned());
         let options = Options {
             namespace: None,
@@ -46,11 +40,11 @@ fn a_node_with_a_sick_gpu_gets_no_work_until_it_is_well() {
             agents_namespace,
             ..support::site::options(None)
         };
-        before(&api.client).await.unwrap();
-        let controller = api.controller(options, &Faults::new(None, None)).await.unwrap();
+        before(&api.client).await?;
+        let controller = api.controller(options, &Faults::new(None, None)).await?;
         let done = story(&api.client).await;
         controller.abort();
-        done.unwrap();
+        done
     });
 }
 

@@ -14,7 +14,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, ServiceAccount};
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Resource};
-use realsyn_cluster::{ControlPlane, Process, missing_for_control_plane, skip};
+use realsyn_cluster::{ControlPlane, Process};
 use realsyn_controller::context::Options;
 use realsyn_controller::kinds::{Kind, KindExt};
 use realsyn_controller::names;
@@ -25,7 +25,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use support::binary::Binary;
 use support::fault::Faults;
-use support::site::{Server, Site, control_plane, options};
+use support::site::{Server, Site, on_a_control_plane, options};
 use support::{Fate, Script, World, examples, is, until};
 
 /// How long anything may take.
@@ -45,31 +45,27 @@ const STATUS: usize = 64 * 1024;
 #[test]
 #[ignore = "a benchmark: make bench-operator"]
 fn status_stays_small() {
-    on_a_control_plane("status_stays_small", async |_, api, table| status(api, table).await);
+    bench("status_stays_small", async |_, api, table| status(api, table).await);
 }
 
 #[test]
 #[ignore = "a benchmark: make bench-operator"]
 fn a_storm_of_builds() {
-    on_a_control_plane("a_storm_of_builds", async |plane, api, table| storm(plane, api, table).await);
+    bench("a_storm_of_builds", async |plane, api, table| storm(plane, api, table).await);
 }
 
 #[test]
 #[ignore = "a benchmark: make bench-operator"]
 fn thousands_of_objects() {
-    on_a_control_plane("thousands_of_objects", async |plane, api, table| crowd(plane, api, table).await);
+    bench("thousands_of_objects", async |plane, api, table| crowd(plane, api, table).await);
 }
 
-fn on_a_control_plane(name: &str, bench: impl AsyncFn(&ControlPlane, &Server, &mut Table) -> Result<()>) {
-    if skip(name, missing_for_control_plane()) {
-        return;
-    }
-    let plane = control_plane();
-    tokio::runtime::Runtime::new().unwrap().block_on(async {
-        let api = Server::new(&plane).await.unwrap();
+fn bench(name: &str, bench: impl AsyncFnOnce(&ControlPlane, &Server, &mut Table) -> Result<()>) {
+    on_a_control_plane(name, async |plane, api| {
         let mut table = Table::default();
-        bench(&plane, &api, &mut table).await.unwrap();
+        bench(plane, api, &mut table).await?;
         println!("| what | goal | measured | |\n|---|---|---|---|\n{}", table.0.join("\n"));
+        Ok(())
     });
 }
 

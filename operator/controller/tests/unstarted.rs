@@ -11,7 +11,6 @@ use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, ResourceExt};
-use realsyn_cluster::{missing_for_control_plane, skip};
 use realsyn_controller::context::Options;
 use realsyn_controller::kinds::Kind;
 use realsyn_controller::names;
@@ -19,7 +18,7 @@ use realsyn_crds::{Engine, RealSynBuild, Stage};
 use realsyn_objects::server::Settings;
 use serde_json::{Value, json};
 use support::fault::Faults;
-use support::site::{Server, control_plane, options};
+use support::site::{Server, on_a_control_plane, options};
 use support::{Fate, World, examples, is, until, why};
 
 /// How long anything may take.
@@ -29,12 +28,7 @@ const BUILD: &str = "obelics";
 
 #[test]
 fn a_server_that_cannot_be_pulled_holds_no_gpu() {
-    if skip("a_server_that_cannot_be_pulled_holds_no_gpu", missing_for_control_plane()) {
-        return;
-    }
-    let plane = control_plane();
-    let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async { story(&Server::new(&plane).await?).await }).unwrap();
+    on_a_control_plane("a_server_that_cannot_be_pulled_holds_no_gpu", async |_, api| story(api).await);
 }
 
 /// A controller whose servers have this image and two seconds to start.

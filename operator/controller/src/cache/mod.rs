@@ -7,7 +7,7 @@ pub mod objects;
 pub mod pods;
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use kube::Resource;
 use kube::core::ObjectMeta;
@@ -65,13 +65,20 @@ impl<T: Kept> Cache<T> {
     /// Follows a watch. While everything is listed anew, what was known stays known.
     pub fn apply<K: Resource>(&self, event: &Event<K>, keep: impl Fn(&K) -> T) {
         let uid = |object: &K| Arc::from(object.meta().uid.as_deref().unwrap_or_default());
-        let mut entries = self.entries.write().unwrap_or_else(PoisonError::into_inner);
         match event {
-            Event::Init => entries.listings += 1,
-            Event::InitApply(object) | Event::Apply(object) => entries.insert(uid(object), keep(object)),
-            Event::Delete(object) => entries.remove(&uid(object)),
-            Event::InitDone => entries.sweep(),
+            Event::Init => self.write().listings += 1,
+            Event::InitApply(object) | Event::Apply(object) => {
+                // Made before anybody has to wait.
+                let kept = keep(object);
+                self.write().insert(uid(object), kept);
+            }
+            Event::Delete(object) => self.write().remove(&uid(object)),
+            Event::InitDone => self.write().sweep(),
         }
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Entries<T>> {
+        self.entries.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodStatus};
+use k8s_openapi::api::core::v1::{
+    ContainerState, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus, Pod, PodStatus,
+};
 use kube::ResourceExt;
 use realsyn_objects::server;
 use serde::Deserialize;
@@ -87,59 +89,71 @@ fn could_start(status: &PodStatus) -> Option<Timestamp> {
     done.filter_map(|c| c.last_transition_time.as_ref()).map(|at| at.0).max()
 }
 
+/// Reason and message of a container that waits, or of a condition.
+fn words(reason: Option<&str>, message: Option<&str>) -> String {
+    let (reason, message) = (reason.unwrap_or_default(), message.unwrap_or_default());
+    sentence(&if message.is_empty() { reason.to_owned() } else { format!("{reason}: {message}") }, 300)
+}
+
+/// What a container waits for, unless that is how every container begins.
+fn waiting(state: &ContainerState) -> Option<&ContainerStateWaiting> {
+    let usual = |reason: &str| ["ContainerCreating", "PodInitializing"].contains(&reason);
+    state.waiting.as_ref().filter(|waiting| waiting.reason.as_deref().is_some_and(|reason| !usual(reason)))
+}
+
 fn seen(pod: &ReadPod) -> SeenPod {
-    let status = pod.status.clone().unwrap_or_default();
+    let (no_status, no_state) = (PodStatus::default(), ContainerState::default());
+    let status = pod.status.as_ref().unwrap_or(&no_status);
     let index = pod.annotations().get("batch.kubernetes.io/job-completion-index").and_then(|i| i.parse().ok());
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
+
     let ours = |name: &str| ["worker", names::ADVANCE, names::CLEAN_UP].contains(&name);
-    let worker = status.container_statuses.iter().flatten().find(|c| ours(&c.name)).cloned();
-    let image = worker.as_ref().map(|c| c.image.clone()).unwrap_or_default();
-    let state = worker.and_then(|c| c.state).unwrap_or_default();
-    let began = state.running.as_ref().and_then(|r| r.started_at.clone());
-    let began = began.or(state.terminated.as_ref().and_then(|t| t.started_at.clone()));
-    let ended_at = state.terminated.as_ref().and_then(|t| t.finished_at.as_ref()).map(|t| t.0);
-    let servers = status.init_container_statuses.as_deref().unwrap_or_default();
-    let server = servers.iter().find(|c| c.name == server::CONTAINER);
-    let states = [Some(&state), server.and_then(|c| c.state.as_ref())];
-    let reasons = states.into_iter().filter_map(|state| state?.waiting.as_ref()?.reason.as_deref());
-    let in_vain = reasons.into_iter().any(|reason| IN_VAIN.contains(&reason));
-    let may_start = state.running.is_none() && state.terminated.is_none() && pod.metadata.deletion_timestamp.is_none();
-    let held_up_since = if in_vain && may_start { could_start(&status) } else { None };
-    let ended = state.terminated.map(|t| Ended {
-        code: t.exit_code,
-        message: match server.and_then(last_words).filter(|_| t.exit_code == SERVER_DIED) {
-            Some(words) => format!("{}; {words}", sentence(&t.message.unwrap_or_default(), 190)),
-            None => t.message.unwrap_or_default(),
-        },
-        reason: t.reason.unwrap_or_default(),
+    let worker = status.container_statuses.iter().flatten().find(|c| ours(&c.name));
+    let state = worker.and_then(|c| c.state.as_ref()).unwrap_or(&no_state);
+    let server = status.init_container_statuses.iter().flatten().find(|c| c.name == server::CONTAINER);
+    let (running, terminated) = (state.running.as_ref(), state.terminated.as_ref());
+    let began = running.and_then(|r| r.started_at.as_ref());
+    let began = began.or(terminated.and_then(|t| t.started_at.as_ref()));
+    let ended_at = terminated.and_then(|t| t.finished_at.as_ref()).map(|t| t.0);
+    let ended = terminated.map(|t| {
+        let said = t.message.as_deref().unwrap_or_default();
+        let message = match server.and_then(last_words).filter(|_| t.exit_code == SERVER_DIED) {
+            Some(words) => format!("{}; {words}", sentence(said, 190)),
+            None => said.to_owned(),
+        };
+        Ended { code: t.exit_code, message, reason: t.reason.clone().unwrap_or_default() }
     });
-    let words = |reason: Option<String>, message: Option<String>| {
-        let (reason, message) = (reason.unwrap_or_default(), message.unwrap_or_default());
-        sentence(&if message.is_empty() { reason } else { format!("{reason}: {message}") }, 300)
+
+    let mut states = [Some(state), server.and_then(|c| c.state.as_ref())].into_iter().flatten();
+    let in_vain = |state: &ContainerState| {
+        let reason = state.waiting.as_ref().and_then(|waiting| waiting.reason.as_deref());
+        reason.is_some_and(|reason| IN_VAIN.contains(&reason))
     };
-    let usual = |reason: &Option<String>| {
-        reason.as_deref().is_none_or(|reason| ["ContainerCreating", "PodInitializing"].contains(&reason))
-    };
+    let may_start = running.is_none() && terminated.is_none() && pod.metadata.deletion_timestamp.is_none();
+    let held_up_since = if may_start && states.any(in_vain) { could_start(status) } else { None };
     let named = |words: String, image: &str| match held_up_since {
         Some(_) if !words.contains(image) => format!("{words} (image {image})"),
         _ => words,
     };
-    let container = state.waiting.filter(|w| !usual(&w.reason)).map(|w| named(words(w.reason, w.message), &image));
+    let of_worker = || {
+        let waiting = waiting(state)?;
+        let image = worker.map(|c| c.image.as_str()).unwrap_or_default();
+        Some(named(words(waiting.reason.as_deref(), waiting.message.as_deref()), image))
+    };
     // A server that is started again and again keeps a worker that runs from getting anywhere.
     let of_server = || {
         let server = server?;
-        let waiting = server.state.clone()?.waiting.filter(|w| !usual(&w.reason))?;
+        let waiting = waiting(server.state.as_ref()?)?;
         let said = last_words(server).map(|words| format!("; {words}")).unwrap_or_default();
-        let why = named(sentence(&words(waiting.reason, waiting.message), 200), &server.image);
-        Some(format!("its server: {why}{said}"))
+        let why = sentence(&words(waiting.reason.as_deref(), waiting.message.as_deref()), 200);
+        Some(format!("its server: {}{said}", named(why, &server.image)))
     };
-    let container = container.or_else(of_server);
-    let scheduled = || {
-        let conditions = status.conditions.unwrap_or_default();
-        let unplaced = conditions.into_iter().find(|c| c.type_ == "PodScheduled" && c.status == "False")?;
-        Some(words(unplaced.reason, unplaced.message))
+    let of_scheduler = || {
+        let mut conditions = status.conditions.iter().flatten();
+        let unplaced = conditions.find(|c| c.type_ == "PodScheduled" && c.status == "False")?;
+        Some(words(unplaced.reason.as_deref(), unplaced.message.as_deref()))
     };
-    let waits_for = if ended.is_some() { None } else { container.or_else(scheduled) };
-    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
+    let waits_for = if ended.is_some() { None } else { of_worker().or_else(of_server).or_else(of_scheduler) };
     SeenPod { index, node, started_at: began.map(|t| t.0), ended_at, waits_for, held_up_since, ended }
 }
 

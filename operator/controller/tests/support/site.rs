@@ -11,7 +11,7 @@ use kube::api::{DynamicObject, ListParams, PostParams};
 use kube::client::ClientBuilder;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, ResourceExt};
-use realsyn_cluster::{ControlPlane, Options as Cluster};
+use realsyn_cluster::{ControlPlane, Options as Cluster, missing_for_control_plane, skip};
 use realsyn_controller::context::Options;
 use realsyn_controller::kinds::Kind;
 use realsyn_controller::names;
@@ -38,6 +38,16 @@ pub fn control_plane_with(options: &Cluster) -> ControlPlane {
     }
     plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"]).unwrap();
     plane
+}
+
+/// Plays a story on a control plane with the CRDs; skipped, loudly, where none can be started.
+pub fn on_a_control_plane(test: &str, story: impl AsyncFnOnce(&ControlPlane, &Server) -> Result<()>) {
+    if skip(test, missing_for_control_plane()) {
+        return;
+    }
+    let plane = control_plane();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async { story(&plane, &Server::new(&plane).await?).await }).unwrap();
 }
 
 /// The flags of a controller of one namespace, or of all.
