@@ -47,7 +47,7 @@ pub use status::{
     WorkStatus,
 };
 pub use storage::{Credentials, Retain, Storage};
-pub use validate::{release_warnings, validate, validate_release, warnings};
+pub use validate::{release_warnings, take_giver, validate, validate_release, validate_sentences, warnings};
 
 /// The API's group, and the prefix of its labels and annotations.
 pub const GROUP: &str = "realsyn.dev";

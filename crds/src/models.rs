@@ -58,9 +58,14 @@ pub fn models_read(stage: Stage) -> &'static [&'static str] {
 }
 
 impl BuildSpec {
+    /// Whether a stage is this build's own, and not that of the build whose sentences it takes.
+    pub fn runs(&self, stage: Stage) -> bool {
+        self.sentences_from.is_none() || !stage.makes_sentences()
+    }
+
     /// Whether a stage that runs uses the model of this role.
     pub fn uses_model(&self, role: &str) -> bool {
-        let runs = |stage: Stage| self.stop_after.is_none_or(|last| stage <= last);
+        let runs = |stage: Stage| self.runs(stage) && self.stop_after.is_none_or(|last| stage <= last);
         Stage::ALL.iter().any(|stage| runs(*stage) && models_read(*stage).contains(&role))
     }
 }

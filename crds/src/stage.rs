@@ -61,6 +61,26 @@ stages! {
     Release "release" "release",
 }
 
+impl Stage {
+    /// Whether it makes the sentences: it reads documents and what became of them, and no image. With
+    /// `spec.sentencesFrom` these stages are another build's.
+    pub const fn makes_sentences(self) -> bool {
+        matches!(
+            self,
+            Self::Sentences
+                | Self::SentenceDedupExact
+                | Self::WordStats
+                | Self::SentenceScore
+                | Self::SentenceDedupNear
+                | Self::SentenceEmbed
+                | Self::SentenceCells
+                | Self::SentenceDedupSemantic
+                | Self::SentenceCluster
+                | Self::TagVocab
+        )
+    }
+}
+
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())

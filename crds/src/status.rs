@@ -30,6 +30,9 @@ pub struct WorkStatus {
     /// The image of its language model's server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_image: Option<String>,
+    /// A hash of the build that its sentences are from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sentences: Option<String>,
     /// Every stage that has begun or waits.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
@@ -90,6 +93,9 @@ pub struct PinnedInventory {
     pub shards: u64,
     /// How many bytes.
     pub bytes: u64,
+    /// The other build's, where the sentences are from one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sentences: Option<String>,
 }
 
 /// How far a stage is.

@@ -98,6 +98,7 @@ fn source(judge: &mut Judge, build: &RealSynBuild) {
             judge.dns_label("spec.sentencesFrom.build", &from.build);
             let message = "a build cannot take its sentences from itself; name another";
             judge.require(from.build != build.metadata.name, "spec.sentencesFrom.build", from.build.as_str(), message);
+            super::sentences::without_effect(judge, build);
         }
         None => judge.require(
             source.format != Format::Images,

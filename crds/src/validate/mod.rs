@@ -3,6 +3,7 @@
 mod build;
 mod gpu;
 mod release;
+mod sentences;
 #[cfg(test)]
 mod tests;
 
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 
 pub use build::{validate, warnings};
 pub use release::{release_warnings, validate_release};
+pub use sentences::{take_giver, validate_sentences};
 
 use crate::{Credentials, Kind, ListRef, Metadata, Problem, check};
 

@@ -395,12 +395,14 @@ impl Queues {
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         self.push(kind, kind.reference(&namespace, &name));
         if kind == Kind::Build {
-            let of_it = |release: &Object| {
-                release.namespace().as_deref() == Some(&namespace)
-                    && release.spec.as_ref().is_some_and(|spec| spec.build == name)
+            let reads_it = |other: &Object| {
+                other.namespace().as_deref() == Some(&namespace)
+                    && other.spec.as_ref().is_some_and(|spec| spec.reads == name)
             };
-            for release in self.context.releases.state_filter(of_it) {
-                self.push(Kind::Release, Kind::Release.reference(&namespace, &release.name_any()));
+            for (kind, objects) in [(Kind::Release, &self.context.releases), (Kind::Build, &self.context.builds)] {
+                for other in objects.state_filter(reads_it) {
+                    self.push(kind, kind.reference(&namespace, &other.name_any()));
+                }
             }
         }
     }

@@ -136,12 +136,14 @@ fn builds_and_releases_on_a_real_api_server() {
             plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"])?;
             let (stalling, halting) = (Site::open(&plane, "stalls").await?, Site::open(&plane, "halts").await?);
             let (leaving, sharing) = (Site::open(&plane, "leaves").await?, Site::open(&plane, "shares").await?);
+            let taking = Site::open(&plane, "takes").await?;
             tokio::try_join!(
                 async { journey(early).await.context("journey") },
                 async { stalls(stalling).await.context("stalls") },
                 async { halts(halting).await.context("halts") },
                 async { leaves(leaving).await.context("leaves") },
                 async { shares(sharing).await.context("shares") },
+                async { takes(taking).await.context("takes") },
                 async { process(&plane).await.context("process") },
             )
         })
@@ -304,6 +306,57 @@ async fn halts(site: Site) -> Result<()> {
 
     *site.world.script.lock().unwrap() = workers(|| Fate::Works);
     site.world.until(Kind::Build, build, "the build to be ready", |s| is(s, "Ready")).await?;
+    site.close().await
+}
+
+/// Images get the sentences of another build: they wait until those are made, and follow when they are made anew.
+async fn takes(site: Site) -> Result<()> {
+    let (giver, taker) = ("obelics", "pictures");
+    let mut pictures = json!(site.build);
+    pictures["metadata"]["name"] = json!(taker);
+    pictures["spec"]["source"] = json!({ "format": "images", "uri": "s3://datasets/pictures" });
+    pictures["spec"]["sentencesFrom"] = json!({ "build": giver });
+    let stages = pictures["spec"]["stages"].as_object_mut().context("stages")?;
+    stages.retain(|field, _| !Stage::ALL.iter().any(|stage| stage.field() == field && stage.makes_sentences()));
+    let typed: RealSynBuild = serde_json::from_value(pictures.clone())?;
+    site.world.has_with_sentences_of(&typed.spec, &site.build.spec);
+    site.create(Kind::Build, pictures).await?;
+    let waits = async |sentence: &'static str| {
+        let waits = |s: &Value| why(s, "Ready").contains(sentence) && is(s, "Reconciling") && !is(s, "Stalled");
+        site.world.until(Kind::Build, taker, sentence, waits).await
+    };
+    waits("there is no build obelics in this namespace").await?;
+    *site.world.script.lock().unwrap() = Box::new(|labels| match labels[names::STAGE] == names::ADVANCE {
+        true => Fate::Works,
+        false => Fate::Pends,
+    });
+    site.apply_build().await?;
+    waits("the build obelics is not done yet").await?;
+    *site.world.script.lock().unwrap() = Box::new(|_| Fate::Works);
+    let done = site.world.until(Kind::Build, taker, "the pictures to be ready", |s| is(s, "Ready")).await?;
+    let status = &done.data["status"];
+    ensure!(status["inventory"]["sentences"] == status["inventory"]["root"], "{status:#}");
+    let map = status["pools"][0]["manifest"].as_str().context("a manifest")?;
+    let maps: Api<ConfigMap> = Api::namespaced(site.world.client.clone(), &site.world.namespace);
+    let files: Vec<String> = maps.get(map).await?.data.unwrap_or_default().into_keys().collect();
+    ensure!(files == ["build.yaml", "sentences.yaml"], "{files:?}");
+
+    // Other sentences: the pictures' generation stays, and what reads them is made again.
+    let digest = |status: &Value| {
+        let stages = status["stages"].as_array().cloned().unwrap_or_default();
+        stages.iter().find(|s| s["name"] == "retrieve").map(|s| s["digest"].clone())
+    };
+    let before = digest(status);
+    let changed = json!({ "spec": { "stages": { "sentences": { "minWords": 4 } } } });
+    let patched = site.patch(Kind::Build, giver, changed).await?;
+    let spec: RealSynBuild = serde_json::from_value(json!({
+        "apiVersion": realsyn_crds::API_VERSION, "kind": "RealSynBuild",
+        "metadata": { "name": giver }, "spec": patched.data["spec"],
+    }))?;
+    site.world.has(&spec.spec, &[]);
+    site.world.has_with_sentences_of(&typed.spec, &spec.spec);
+    let anew = |s: &Value| is(s, "Ready") && digest(s) != before;
+    site.world.until(Kind::Build, taker, "the pictures to have the new sentences", anew).await?;
     site.close().await
 }
 

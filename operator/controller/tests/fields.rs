@@ -71,6 +71,7 @@ fn full_specs() -> [Value; 2] {
         spec
     };
     let one = without(&[
+        "/sentencesFrom",
         "/storage/credentials/serviceAccountName",
         "/preview/shards",
         "/stages/sentenceCluster/clusters",
@@ -79,6 +80,7 @@ fn full_specs() -> [Value; 2] {
         "/stages/generate/model",
     ]);
     let mut other = without(&[
+        "/sentencesFrom",
         "/storage/credentials/secretName",
         "/preview/share",
         "/stages/sentenceCluster/rowsPerCluster",
@@ -107,6 +109,8 @@ fn fields() -> Vec<Field> {
     }
     let mut found = Vec::new();
     collect(Kind::Build.spec_schema(), &mut Vec::new(), &mut found);
+    // It needs another build, and excludes much: `tests/control_plane.rs` changes it.
+    found.retain(|field| field.path[0] != "sentencesFrom");
     let specs = full_specs();
     for field in &found {
         let is_given = specs.iter().any(|spec| spec.pointer(&field.pointer()).is_some());

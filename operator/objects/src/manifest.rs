@@ -13,6 +13,9 @@ use crate::names;
 /// The content of a ConfigMap of manifests: texts by file name.
 pub type Manifests = BTreeMap<String, String>;
 
+/// The file of the build whose sentences a build takes.
+pub const SENTENCES: &str = "sentences.yaml";
+
 /// The file of a kind's manifest.
 pub fn file(kind: Kind) -> &'static str {
     match kind {

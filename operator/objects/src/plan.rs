@@ -11,6 +11,8 @@ use serde_json::json;
 pub struct Plan {
     /// The build's settings, profile filled in.
     pub build: BuildSpec,
+    /// Those of the build whose sentences it takes, if it takes some.
+    pub sentences: Option<BuildSpec>,
     /// The release's settings, if this is about one.
     pub release: Option<ReleaseSpec>,
 }
@@ -18,18 +20,24 @@ pub struct Plan {
 impl Plan {
     /// The plan of a build.
     pub fn of_build(spec: &BuildSpec) -> Self {
-        Self { build: spec.effective(), release: None }
+        Self { build: spec.effective(), sentences: None, release: None }
+    }
+
+    /// With the sentences of a build with these settings.
+    pub fn with_sentences_of(self, other: Option<&BuildSpec>) -> Self {
+        Self { sentences: other.map(BuildSpec::effective), ..self }
     }
 
     /// The plan of a release of a build with these settings.
     pub fn of_release(build: &BuildSpec, release: &ReleaseSpec) -> Self {
-        Self { build: build.effective(), release: Some(release.effective(build.profile)) }
+        Self { build: build.effective(), sentences: None, release: Some(release.effective(build.profile)) }
     }
 
-    /// The digests over an inventory.
-    pub fn recipes(&self, inventory_root: &Digest) -> Recipes {
+    /// The digests over an inventory, and over that of the sentences where they are another build's.
+    pub fn recipes(&self, inventory_root: &Digest, sentences_root: Option<&Digest>) -> Recipes {
         let settings = self.release.as_ref().map(|release| release_settings(&self.build, release));
-        Recipes::new(&self.build, settings, inventory_root)
+        let others = self.sentences.as_ref().zip(sentences_root).map(|(spec, root)| Recipes::new(spec, None, root));
+        Recipes::with_sentences(&self.build, settings, inventory_root, others.as_ref())
     }
 
     /// Whether a stage may run for this object. A release runs stages of its build again that the store has lost.

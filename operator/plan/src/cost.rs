@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use crate::StepId;
 use crate::graph::{Read, Step, find, ids};
 use crate::layout::{Inventory, Seals};
+use crate::records::Seal;
 
 /// Bytes and work of a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -80,7 +81,7 @@ const TYPICAL: &[(StepId, f64, f64)] = &[
     (ids::PUBLISH, 0.00031, 1.5),
 ];
 
-/// Estimates for `steps`, which must stand in graph order and begin with those of the build.
+/// Estimates for `steps`, which must stand in graph order: those that they read are among them or sealed.
 pub fn estimates<'a>(
     steps: impl IntoIterator<Item = &'a Step>,
     inventory: &Inventory,
@@ -93,7 +94,10 @@ pub fn estimates<'a>(
             read += match *from {
                 Read::Source => inventory.bytes(),
                 Read::Partition(from, role) => partition(from, role, seals, &known),
-                Read::Shard(from) | Read::Group(from) | Read::Whole(from) => known[&from].stored,
+                Read::Shard(from) | Read::Group(from) | Read::Whole(from) => {
+                    // What another build sealed is read, too.
+                    known.get(&from).map_or_else(|| seals.get(&from).map_or(0, Seal::bytes), |e| e.stored)
+                }
             };
         }
         let (_, share, millis) = TYPICAL.iter().find(|(id, ..)| *id == step.id).expect("every step has its figures");
@@ -117,7 +121,7 @@ pub fn estimates<'a>(
 fn partition(from: StepId, role: &str, seals: &Seals, known: &HashMap<StepId, Estimate>) -> u64 {
     match seals.get(&from).and_then(|seal| seal.partitions.get(role)) {
         Some(parts) => parts.iter().map(|p| p.bytes).sum(),
-        None => known[&from].moved / find(from).shuffles.len().max(1) as u64,
+        None => known.get(&from).map_or(0, |e| e.moved) / find(from).shuffles.len().max(1) as u64,
     }
 }
 
@@ -160,6 +164,16 @@ mod tests {
             assert!(ten.stored.abs_diff(10 * one.stored) <= 50 * 10 * 50, "{}: {one:?} {ten:?}", step.id);
             assert!(ten.core_seconds >= 9.9 * one.core_seconds - 1e-3, "{}", step.id);
         }
+    }
+
+    #[test]
+    fn steps_that_are_another_builds_count_with_what_they_sealed() {
+        let file = SourceFile { name: "a".into(), bytes: 1 << 20, version: "1".into() };
+        let inventory = Inventory::new(vec![SourceShard { files: vec![file] }]);
+        let own = || BUILD.iter().filter(|step| !step.id.stage.makes_sentences());
+        let estimates = estimates(own(), &inventory, &Seals::new());
+        assert_eq!(estimates.len(), own().count());
+        assert!(estimates[&ids::GENERATE].read > 0);
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub enum Cut {
     Home,
     /// Ranges of ids: a power of two that follows from the inventory's bytes.
     Ranges,
+    /// One per shard of the named step, which may be another build's.
+    Like(StepId),
     /// As many as the named step's seal counts under this name, for example `cells`.
     Counted(StepId, &'static str),
 }
@@ -200,7 +202,7 @@ pub mod ids {
     pub const PUBLISH: StepId = id(Stage::Release, "publish");
 }
 
-use Cut::{Counted, Home, Ranges};
+use Cut::{Counted, Home, Like, Ranges};
 use Read::{Group, Partition, Shard, Source, Whole};
 use Sharding::{Each, Groups, One};
 use ids::*;
@@ -284,7 +286,7 @@ pub const BUILD: &[Step] = &[
 
 /// The steps of a release, which read a build's.
 pub const RELEASE: &[Step] = &[
-    step(TAKEDOWN, Each(Ranges), &[Shard(UNIQUE)], &[]),
+    step(TAKEDOWN, Each(Like(UNIQUE)), &[Shard(UNIQUE)], &[]),
     step(
         PAIRS,
         Each(Home),
@@ -362,7 +364,10 @@ mod tests {
         for step in all() {
             for read in step.reads {
                 match *read {
-                    Shard(from) => assert_eq!(step.sharding, find(from).sharding, "{} reads {from}", step.id),
+                    Shard(from) => {
+                        let alike = [find(from).sharding, Each(Like(from))].contains(&step.sharding);
+                        assert!(alike, "{} reads {from}", step.id);
+                    }
                     Group(from) => {
                         let Groups(cut_by) = step.sharding else { panic!("{} reads a group", step.id) };
                         assert_eq!(find(cut_by).sharding, find(from).sharding, "{} reads {from}", step.id);
@@ -370,6 +375,24 @@ mod tests {
                     Source | Partition(..) | Whole(_) => {}
                 }
             }
+        }
+    }
+
+    #[test]
+    fn the_stages_that_make_sentences_can_be_taken_from_another_build() {
+        let makes: Vec<Stage> = Stage::ALL.iter().copied().filter(|s| s.makes_sentences()).collect();
+        for step in BUILD.iter().filter(|s| makes.contains(&s.id.stage)) {
+            let others = step.reads.iter().filter_map(Read::step).filter(|from| !makes.contains(&from.stage));
+            assert_eq!(others.filter(|from| *from != DOCUMENTS).count(), 0, "{} reads no image", step.id);
+        }
+        for step in all().into_iter().filter(|s| !makes.contains(&s.id.stage)) {
+            let reads_sentences = step.reads.iter().filter_map(Read::step).any(|from| makes.contains(&from.stage));
+            let by_inventory = |cut: &Cut| *cut == Ranges;
+            // Its own inventory says nothing of ranges of another build's sentences.
+            let cut_by_inventory = matches!(step.sharding, Each(cut) if by_inventory(&cut))
+                || step.shuffles.iter().any(|(_, cut)| by_inventory(cut));
+            assert!(!(reads_sentences && cut_by_inventory), "{}", step.id);
+            assert!(!step.reads.contains(&Source) || step.id == DOCUMENTS);
         }
     }
 

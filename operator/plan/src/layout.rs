@@ -127,6 +127,7 @@ pub fn pieces(cut: Cut, inventory: &Inventory, seals: &Seals) -> Option<u32> {
     match cut {
         Cut::Home => Some(inventory.shards.len() as u32),
         Cut::Ranges => Some(inventory.ranges()),
+        Cut::Like(step) => Some(seals.get(&step)?.shards.len() as u32),
         Cut::Counted(step, name) => Some(seals.get(&step)?.count(name) as u32),
     }
 }

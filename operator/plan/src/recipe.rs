@@ -18,7 +18,6 @@ use crate::{Digest, StepId};
 pub fn revision(stage: Stage) -> u32 {
     match stage {
         Stage::Inventory
-        | Stage::Documents
         | Stage::Fetch
         | Stage::ImageDecode
         | Stage::ImageDedupPerceptual
@@ -42,7 +41,7 @@ pub fn revision(stage: Stage) -> u32 {
         | Stage::Generate
         | Stage::PairScore
         | Stage::Release => 1,
-        Stage::ImageEmbed => 2,
+        Stage::Documents | Stage::ImageEmbed => 2,
     }
 }
 
@@ -119,8 +118,22 @@ pub struct Recipes {
 impl Recipes {
     /// Digests of a build over an inventory, and of a release of it if its settings are given.
     pub fn new(spec: &BuildSpec, release: Option<Value>, inventory_root: &Digest) -> Self {
+        Self::with_sentences(spec, release, inventory_root, None)
+    }
+
+    /// The same, where the stages that make sentences are those of another build, with these digests.
+    pub fn with_sentences(
+        spec: &BuildSpec,
+        release: Option<Value>,
+        inventory_root: &Digest,
+        sentences: Option<&Self>,
+    ) -> Self {
         let mut stages: BTreeMap<String, (Recipe, Digest)> = BTreeMap::new();
         for stage in Stage::ALL.iter().copied().filter(|s| *s != Stage::Inventory) {
+            if let Some(others) = sentences.filter(|_| stage.makes_sentences()) {
+                stages.insert(stage.name().to_owned(), others.stages[stage.name()].clone());
+                continue;
+            }
             let recipe = match (stage, &release) {
                 (Stage::Release, Some(settings)) => Recipe::of_release(settings.clone()),
                 (Stage::Release, None) => continue,

@@ -58,6 +58,9 @@ pub struct Listed {
     pub shards: u64,
     /// Bytes.
     pub bytes: u64,
+    /// The root of the inventory that the sentences are made from, where they are another build's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sentences: Option<Digest>,
 }
 
 /// A step that is done.

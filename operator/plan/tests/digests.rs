@@ -127,7 +127,7 @@ fn reached(path: &str) -> BTreeSet<&'static str> {
         ["source", "uri" | "revision"] | ["preview", _] => &[],
         // Its effect is what it fills in, and here everything is given.
         ["profile"] => &[],
-        // The other build's sentences are not read yet.
+        // It says whose digests the stages that make sentences have.
         ["sentencesFrom", _] => &[],
         _ => panic!("{path} changes an output, but no one has said which"),
     };

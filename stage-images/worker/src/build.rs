@@ -3,11 +3,11 @@
 use std::time::Instant;
 
 use anyhow::bail;
-use realsyn_dataset::protocol::StepState;
 use realsyn_plan::Step;
-use realsyn_plan::graph::{BUILD, RELEASE, ids};
+use realsyn_plan::graph::ids;
 use realsyn_plan::recipe::pool_digest;
 
+use crate::borrowed::Sentences;
 use crate::progress::seconds;
 use crate::report;
 use crate::run::{Execution, Progress, Run, StepEnd, run_step};
@@ -66,7 +66,7 @@ pub fn build(args: &BuildArgs, progress: &dyn Progress, how: &Execution) -> anyh
         let files: usize = inventory.shards.iter().map(|s| s.files.len()).sum();
         println!("listed {files} files ({}) as {} shards", report::bytes(inventory.bytes()), inventory.shards.len());
     }
-    let mut outcome = Outcome::default();
+    let mut outcome = Outcome { shards: make_sentences(&session, args, how, progress)?, ..Outcome::default() };
     let releases = &session.manifests.releases;
     let mut run = session.run(inventory.clone(), None)?;
     session.refer(&run)?;
@@ -97,6 +97,27 @@ pub fn build(args: &BuildArgs, progress: &dyn Progress, how: &Execution) -> anyh
     Ok(outcome)
 }
 
+/// Makes what is missing of the sentences that the build takes from another one.
+fn make_sentences(
+    session: &Session,
+    args: &BuildArgs,
+    how: &Execution,
+    progress: &dyn Progress,
+) -> anyhow::Result<u64> {
+    let Some(build) = &session.manifests.sentences else { return Ok(0) };
+    if Sentences::find(&session.ledger, build).is_ok() {
+        return Ok(0);
+    }
+    let Some(other) = session.of_sentences(&args.at)? else { return Ok(0) };
+    println!("sentences of build {}", build.metadata.name);
+    other.check_engines(|_| true)?;
+    let mut run = other.run(other.inventory(args.list)?.0, None)?;
+    other.refer(&run)?;
+    let steps: Vec<&'static Step> =
+        run.steps().into_iter().filter(|s| s.id == ids::DOCUMENTS || s.id.stage.makes_sentences()).collect();
+    run_steps(&mut run, &steps, how, progress)
+}
+
 fn print_outcome(outcome: &Outcome, run: &Run, started: Instant) {
     if outcome.shards == 0 {
         println!("nothing to run: every step is sealed");
@@ -122,16 +143,18 @@ fn print_outcome(outcome: &Outcome, run: &Run, started: Instant) {
 /// # Errors
 /// As [`run_step`]; and a store that loses objects again and again.
 pub fn run_all(run: &mut Run, how: &Execution, progress: &dyn Progress) -> anyhow::Result<u64> {
-    let release: &'static [Step] = if run.release.is_some() { RELEASE } else { &[] };
-    let steps: Vec<&'static Step> = BUILD.iter().chain(release).collect();
+    run_steps(run, &run.steps(), how, progress)
+}
+
+fn run_steps(run: &mut Run, steps: &[&'static Step], how: &Execution, progress: &dyn Progress) -> anyhow::Result<u64> {
     let mut ran = 0;
     'again: for _ in 0..MAX_HEALS {
-        for &step in &steps {
+        for &step in steps {
             match run_step(run, step, how, progress)? {
                 StepEnd::Sealed(n) => ran += n,
                 StepEnd::Healed => continue 'again,
             }
-            if run.build.stop_after == Some(step.id.stage) && last_of_stage(&steps, step) {
+            if run.build.stop_after == Some(step.id.stage) && last_of_stage(steps, step) {
                 println!("stopped after {}, as spec.stopAfter says", step.id.stage.name());
                 return Ok(ran);
             }
@@ -143,17 +166,6 @@ pub fn run_all(run: &mut Run, how: &Execution, progress: &dyn Progress) -> anyho
 
 fn last_of_stage(steps: &[&Step], step: &Step) -> bool {
     steps.iter().rfind(|s| s.id.stage == step.id.stage).is_some_and(|s| s.id == step.id)
-}
-
-/// Everything that a step's verdict depends on.
-pub fn state<'a>(run: &'a Run, step: &'static Step) -> StepState<'a> {
-    StepState {
-        step,
-        digests: run.recipes.digests(step.id),
-        inventory: &run.inventory,
-        seals: &run.seals,
-        max_rejected_share: realsyn_crds::execution(&run.build, step.id.stage).max_rejected_share,
-    }
 }
 
 /// The executable's own default: one job per core.

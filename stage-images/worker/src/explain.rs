@@ -6,10 +6,9 @@
 use std::fmt::Write;
 
 use realsyn_dataset::formats::Row;
-use realsyn_plan::graph::{BUILD, RELEASE, ids};
+use realsyn_plan::graph::ids;
 use realsyn_plan::{Id, Step, StepId};
 
-use crate::build::state;
 use crate::run::{Job, Run, StageError};
 use crate::stages::rows::{
     Captioned, ClusteredImage, ClusteredSentence, Decoded, Dropped, Duplicate, Generated, KeptSentence, Pair,
@@ -32,11 +31,8 @@ pub fn explain(run: &mut Run, id: Id) -> anyhow::Result<String> {
 
 /// Takes in every seal that is there already; runs nothing.
 pub fn load_seals(run: &mut Run) -> anyhow::Result<()> {
-    for step in BUILD.iter().chain(RELEASE) {
-        if step.id.stage == realsyn_crds::Stage::Release && run.release.is_none() {
-            continue;
-        }
-        if let Some(Verdict::Sealed(seal)) = run.ledger.look(&state(run, step))? {
+    for step in run.steps() {
+        if let Some(Verdict::Sealed(seal)) = run.ledger.look(&run.state(step))? {
             run.sealed(step.id, *seal);
         }
     }
@@ -174,7 +170,7 @@ impl Account<'_> {
                 }
             }
         }
-        let range = id.range_of(self.run.inventory.ranges());
+        let range = id.range_of(self.run.seals[&ids::UNIQUE].shards.len() as u32);
         let Some(s) = self.row::<Sentence>(ids::UNIQUE, range, "sentences", |s| s.sentence == id)? else {
             return Ok(false);
         };

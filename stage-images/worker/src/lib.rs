@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod affected;
+pub mod borrowed;
 pub mod build;
 pub mod chat;
 pub mod exit;

@@ -5,14 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use realsyn_crds::{Engine, Stage, device, execution};
-use realsyn_plan::graph::{BUILD, RELEASE};
 use realsyn_plan::judge::{Missing, Verdict};
 use realsyn_plan::recipe::Recipes;
 use realsyn_plan::report::MAX_TASKS;
 use realsyn_plan::why::why;
 use realsyn_plan::{Step, cost};
 
-use crate::build::state;
 use crate::measured::ahead;
 use crate::progress::seconds;
 use crate::report::bytes;
@@ -62,7 +60,9 @@ pub fn plan(args: &PlanArgs) -> anyhow::Result<String> {
     let earlier = match &args.against {
         Some(file) => {
             let other = read_manifests(std::slice::from_ref(file))?;
-            Some(Recipes::new(&other.build.spec.effective(), None, &run.inventory.root()))
+            let (spec, root) = (other.build.spec.effective(), run.inventory.root());
+            let others = spec.sentences_from.as_ref().map(|_| &run.recipes);
+            Some(Recipes::with_sentences(&spec, None, &root, others))
         }
         None => {
             let (uid, _) = session.reference(&run);
@@ -75,8 +75,7 @@ pub fn plan(args: &PlanArgs) -> anyhow::Result<String> {
         "{:<26} {:<9} {:<8} {:>13} {:>6} {:>9} {:>9} {:>9}  why\n",
         "stage", "digest", "state", "shards", "tasks", "moves", "stores", "work"
     );
-    let steps: Vec<&'static Step> =
-        BUILD.iter().chain(RELEASE).filter(|s| s.id.stage != Stage::Release || release.is_some()).collect();
+    let steps = run.steps();
     let (mut peak, mut now, mut to_run, mut work) = (0, 0, 0, 0.0);
     let mut left = Vec::new();
     for stage_steps in steps.chunk_by(|a, b| a.id.stage == b.id.stage) {
@@ -113,6 +112,9 @@ pub fn plan(args: &PlanArgs) -> anyhow::Result<String> {
             line.about(bytes(line.stored)),
             if state == "sealed" { String::new() } else { work_of(&run, stage, line.core_seconds) }
         );
+    }
+    if let Some(build) = &session.manifests.sentences {
+        _ = writeln!(text, "sentences are those of build {}, all sealed", build.metadata.name);
     }
     _ = writeln!(
         text,
@@ -161,7 +163,7 @@ fn line(
 ) -> anyhow::Result<Line> {
     let mut line = Line { shards: Some(0), steps: steps.len(), measured: true, ..Line::default() };
     for step in steps {
-        let verdict = run.ledger.look(&state(run, step))?;
+        let verdict = run.ledger.look(&run.state(step))?;
         let total = crate::shards_of(run, step);
         line.shards = line.shards.zip(total).map(|(n, total)| n + total);
         // The share of the step's work that is left; all of it while its shards are not known.

@@ -8,15 +8,16 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use realsyn_crds::{
     BuildSpec, Engine, Kind, Manifest, Metadata, RealSynBuild, RealSynRelease, Stage, TextSurface, device,
-    parse_manifests, release_settings, validate, validate_release,
+    parse_manifests, release_settings, take_giver, validate, validate_release, validate_sentences,
 };
 use realsyn_dataset::protocol::{Ledger, Reference, owner_uid};
 use realsyn_dataset::store::{Credentials, Store, StoreOptions, check_conditional, open};
 use realsyn_plan::Digest;
-use realsyn_plan::layout::{Inventory, Seals};
+use realsyn_plan::layout::Inventory;
 use realsyn_plan::mounts::mount;
 use realsyn_plan::recipe::{Recipes, inventory_digest};
 
+use crate::borrowed::Sentences;
 use crate::run::{Lists, Mirrors, ModelRef, Models, ReleaseRun, Run, Server, Source, resolve};
 
 /// For how long a language model's server may leave a question unanswered, if nothing is said.
@@ -64,6 +65,8 @@ pub struct SettingsError(pub String);
 pub struct Manifests {
     /// The build.
     pub build: RealSynBuild,
+    /// The build whose sentences it takes.
+    pub sentences: Option<RealSynBuild>,
     /// Releases of it.
     pub releases: Vec<RealSynRelease>,
     /// The folder of the first file: relative URIs start there.
@@ -91,12 +94,21 @@ pub fn read_manifests(files: &[PathBuf]) -> anyhow::Result<Manifests> {
             Err(found) => problems.extend(found.iter().map(ToString::to_string)),
         }
     }
-    for build in builds.iter().filter(|b: &&RealSynBuild| b.spec.sentences_from.is_some()) {
-        problems.push(format!(
-            "build {}: spec.sentencesFrom: this version cannot take sentences from another build; give documents with text \
-             in spec.source",
-            build.metadata.name
-        ));
+    let sentences = take_giver(&mut builds);
+    for (build, from) in builds.iter().filter_map(|b| Some((b, b.spec.sentences_from.as_ref()?))) {
+        let name = &from.build;
+        let absent = || {
+            let build = &build.metadata.name;
+            format!(
+                "build {build}: spec.sentencesFrom.build: the files hold no build `{name}`; give the file of it, too"
+            )
+        };
+        match &sentences {
+            Some(giver) => problems.extend(validate_sentences(build, giver).iter().map(ToString::to_string)),
+            None => problems.push(absent()),
+        }
+        // Its file may hold releases of it, which are none of ours.
+        releases.retain(|(_, release)| release.spec.build_ref.name != *name);
     }
     for (name, release) in &releases {
         if release.spec.text_surface == TextSurface::ClipRoundtrip {
@@ -124,7 +136,7 @@ pub fn read_manifests(files: &[PathBuf]) -> anyhow::Result<Manifests> {
         );
     }
     let base = files[0].parent().unwrap_or(Path::new("")).to_owned();
-    Ok(Manifests { build, releases, base })
+    Ok(Manifests { build, sentences, releases, base })
 }
 
 /// A build with its stores open.
@@ -147,7 +159,20 @@ pub struct Session {
 impl Session {
     /// Opens everything; reads no document yet.
     pub fn open(locations: &Locations) -> anyhow::Result<Self> {
-        let manifests = read_manifests(&locations.files)?;
+        Self::of(read_manifests(&locations.files)?, locations)
+    }
+
+    /// The same of the build whose sentences this one takes, if there is such a build. The flags that say where source and
+    /// images lie are about this one.
+    pub fn of_sentences(&self, locations: &Locations) -> anyhow::Result<Option<Self>> {
+        let Some(build) = self.manifests.sentences.clone() else { return Ok(None) };
+        let manifests = Manifests { build, sentences: None, releases: Vec::new(), base: self.manifests.base.clone() };
+        let out = Some(self.out.clone());
+        let locations = Locations { out, source: None, mirror: Vec::new(), ..locations.clone() };
+        Self::of(manifests, &locations).map(Some)
+    }
+
+    fn of(manifests: Manifests, locations: &Locations) -> anyhow::Result<Self> {
         let mut spec = manifests.build.spec.effective();
         let options = StoreOptions {
             create: false,
@@ -267,12 +292,15 @@ impl Session {
                 .map(|u| PathBuf::from(resolve(&self.manifests.base, u)));
             named.insert(role.to_owned(), ModelRef { sha256: model.sha256.clone(), folder });
         }
+        let sentences = self.manifests.sentences.as_ref();
+        let sentences = sentences.map(|build| Sentences::find(&self.ledger, build)).transpose()?;
+        let others = sentences.as_ref().map(|s| &s.recipes);
+        let recipes = |settings| Recipes::with_sentences(&self.spec, settings, &inventory.root(), others);
         let (recipes, release) = match release {
-            None => (Recipes::new(&self.spec, None, &inventory.root()), None),
+            None => (recipes(None), None),
             Some(release) => {
                 let spec = release.spec.effective(self.spec.profile);
-                let settings = release_settings(&self.spec, &spec);
-                let recipes = Recipes::new(&self.spec, Some(settings), &inventory.root());
+                let recipes = recipes(Some(release_settings(&self.spec, &spec)));
                 let digest = recipes.stage_digest(Stage::Release).expect("the plan has a release");
                 let destination = destination(&self.manifests, release, &self.out, &digest, &self.options)?;
                 (recipes, Some(ReleaseRun { name: release.metadata.name.clone(), spec, destination }))
@@ -288,7 +316,8 @@ impl Session {
             recipes,
             models: Models::new(self.models_folder.clone(), named, self.server.clone()),
             lists: Lists { base: self.manifests.base.clone(), options: self.options.clone() },
-            seals: Seals::new(),
+            sentences: sentences.as_ref().map(|s| s.inventory_root),
+            seals: sentences.map(|s| s.seals).unwrap_or_default(),
             commits: Default::default(),
         })
     }

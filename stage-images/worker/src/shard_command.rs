@@ -8,10 +8,9 @@ use realsyn_plan::judge::Verdict;
 use realsyn_plan::records::Outcome;
 use realsyn_plan::text::sentence;
 
-use crate::build::state;
 use crate::run::{Run, attempt_name};
 use crate::session::{Locations, Session, SettingsError};
-use crate::stage_command::{begin, steps};
+use crate::stage_command::begin;
 
 /// A reason is a label in reports and statuses, not a story.
 const LONGEST_REASON: usize = 60;
@@ -54,7 +53,7 @@ pub fn reject(args: &RejectArgs) -> anyhow::Result<String> {
     let ShardArgs { step, shard, .. } = &args.shard;
     let mut text = String::new();
     at_step(&args.shard, |run, number| {
-        let state = state(run, number);
+        let state = run.state(number);
         run.ledger.reject(&state, *shard, &reason, &attempt_name())?;
         _ = writeln!(text, "{step} shard {shard} is rejected: {reason}");
         match run.ledger.look(&state)? {
@@ -78,7 +77,7 @@ pub fn forget(args: &ShardArgs) -> anyhow::Result<String> {
     let ShardArgs { step, shard, .. } = args;
     let mut text = String::new();
     at_step(args, |run, number| {
-        let commit = run.ledger.forget_commit(&state(run, number), *shard, "forgotten by hand")?;
+        let commit = run.ledger.forget_commit(&run.state(number), *shard, "forgotten by hand")?;
         let was = match commit.outcome {
             Outcome::Data(data) => format!("it had {} objects", data.objects.len()),
             Outcome::Rejected { reason, .. } => format!("it was rejected: {reason}"),
@@ -102,7 +101,7 @@ fn at_step(
     act: impl FnOnce(&Run, &'static realsyn_plan::Step) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let mut run = begin(&Session::open(&args.at)?)?;
-    let all = steps(&run);
+    let all = run.steps();
     let Some(step) = all.iter().copied().find(|s| s.id.to_string() == args.step) else {
         let of_stage = all.iter().filter(|s| s.id.stage.name() == args.step.split('/').next().unwrap_or_default());
         let near: Vec<String> = of_stage.map(|s| s.id.to_string()).collect();
@@ -112,7 +111,7 @@ fn at_step(
         }
     };
     for earlier in all.iter().take_while(|s| s.id != step.id) {
-        if let Some(Verdict::Sealed(seal)) = Ledger::look(&run.ledger, &state(&run, earlier))? {
+        if let Some(Verdict::Sealed(seal)) = Ledger::look(&run.ledger, &run.state(earlier))? {
             run.sealed(earlier.id, *seal);
         }
     }

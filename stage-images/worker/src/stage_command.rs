@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use realsyn_dataset::protocol::LedgerError;
-use realsyn_plan::graph::{BUILD, RELEASE, ids};
+use realsyn_plan::graph::{BUILD, ids};
 use realsyn_plan::judge::{Missing, Verdict};
 use realsyn_plan::recipe::pool_digest;
 use realsyn_plan::records::{Seal, task_list_name};
 use realsyn_plan::report::{Complete, Listed, ReadyStep, Report, SealedStep};
 use realsyn_plan::{Digest, Step, cost};
 
-use crate::build::{default_jobs, state};
+use crate::build::default_jobs;
 use crate::plan_command::tasks_of;
 use crate::progress::Quiet;
 use crate::run::{ENDING, Execution, Gpus, Order, Run, StageError, run_shards};
@@ -70,12 +70,6 @@ pub struct Ended;
 #[error("{0}; it will be made again")]
 pub struct InputGone(String);
 
-/// The steps of a run, in graph order.
-pub fn steps(run: &Run) -> Vec<&'static Step> {
-    let release: &'static [Step] = if run.release.is_some() { RELEASE } else { &[] };
-    BUILD.iter().chain(release).collect()
-}
-
 /// A run over the pinned inventory, which is referred to before anything of it is used.
 ///
 /// # Errors
@@ -96,13 +90,18 @@ pub fn advance(args: &AdvanceArgs) -> anyhow::Result<Report> {
     let mut run = begin(&session)?;
     let files = run.inventory.shards.iter().map(|s| s.files.len() as u64).sum();
     let (root, shards, bytes) = (run.inventory.root(), run.inventory.shards.len() as u64, run.inventory.bytes());
-    let mut report = Report { inventory: Some(Listed { root, files, shards, bytes }), ..Report::default() };
-    let steps = steps(&run);
+    let sentences = run.sentences;
+    let mut report = Report { inventory: Some(Listed { root, files, shards, bytes, sentences }), ..Report::default() };
+    let unknown = |step: &Step| !args.known.contains(&step.id.to_string());
+    for step in BUILD.iter().filter(|step| !run.build.runs(step.id.stage) && unknown(step)) {
+        report.sealed.push(sealed(step, &run.seals[&step.id]));
+    }
+    let steps = run.steps();
     let last = steps.iter().rposition(|s| Some(s.id.stage) == run.build.stop_after);
     for &step in &steps[..last.map_or(steps.len(), |last| last + 1)] {
-        match run.ledger.advance(&state(&run, step))? {
+        match run.ledger.advance(&run.state(step))? {
             Some(Verdict::Sealed(seal)) => {
-                if !args.known.contains(&step.id.to_string()) {
+                if unknown(step) {
                     report.sealed.push(sealed(step, &seal));
                 }
                 run.sealed(step.id, *seal);
@@ -175,8 +174,8 @@ pub fn stage(args: &StageArgs) -> anyhow::Result<()> {
     let session = Session::open(&args.at)?;
     session.check_engines(|stage| args.step.split('/').next() == Some(stage.name()))?;
     let mut run = begin(&session)?;
-    for step in steps(&run) {
-        let verdict = run.ledger.look(&state(&run, step))?;
+    for step in run.steps() {
+        let verdict = run.ledger.look(&run.state(step))?;
         if step.id.to_string() == args.step {
             let mut missing = match verdict {
                 Some(Verdict::Run(missing)) => missing,
@@ -207,7 +206,7 @@ fn work(run: &Run, step: &'static Step, missing: Vec<Missing>, how: &Execution) 
         other => other.with_context(|| step.id.to_string())?,
     }
     if ENDING.load(std::sync::atomic::Ordering::Relaxed)
-        && let Some(Verdict::Run(left)) = run.ledger.look(&state(run, step))?
+        && let Some(Verdict::Run(left)) = run.ledger.look(&run.state(step))?
         && left.iter().any(|l| missing.iter().any(|m| m.spec.number == l.spec.number))
     {
         return Err(Ended.into());

@@ -85,9 +85,22 @@ fn a_suspended_build_says_so_instead_of_doing_nothing() {
 }
 
 #[test]
-fn sentences_of_another_build_are_refused_until_they_can_be_taken() {
-    let said = refused(&manifest(|m| m + "  sentencesFrom: {build: other}\n"), |_| ());
-    assert!(said.contains("spec.sentencesFrom"), "{said}");
+fn sentences_of_a_build_that_is_not_there_or_does_not_fit_are_refused() {
+    let taker = |from: &str| manifest(|m| format!("{m}  sentencesFrom: {{build: {from}}}\n"));
+    let said = refused(&taker("other"), |_| ());
+    assert!(said.contains("spec.sentencesFrom.build") && said.contains("the files hold no build `other`"), "{said}");
+
+    let giver = manifest(|m| {
+        let other = m.replacen("name: bad", "name: other", 1).replace("storage: {uri: ", "storage: {uri: elsewhere-");
+        other.replace("clip: {sha256: \"", "clip: {dtype: f16, sha256: \"") + "  sentencesFrom: {build: third}\n"
+    });
+    let said = refused(&format!("{}---\n{giver}", taker("other")), |_| ());
+    for wrong in ["name that one", "the same spec.storage.uri", "spec.models.clip"] {
+        assert!(said.contains(wrong), "{wrong}: {said}");
+    }
+    let stages = "  sentencesFrom: {build: other}\n  stages: {sentences: {minWords: 4}}\n";
+    let said = refused(&manifest(|m| m + stages), |_| ());
+    assert!(said.contains("spec.stages.sentences") && said.contains("leave it out"), "{said}");
 }
 
 #[test]

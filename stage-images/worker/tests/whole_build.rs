@@ -4,6 +4,7 @@
 //! Needs the models (`REALSYN_MODELS`, or `.cache/models` as `make models` fills it) and the sample (`REALSYN_OPENSTAX`,
 //! or `../shared/data/openstax` beside the workspace); skipped loudly where one is missing.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -17,11 +18,12 @@ use realsyn_plan::placement::Ahead;
 use realsyn_plan::report::Report;
 use realsyn_worker::affected::affected;
 use realsyn_worker::build::{BuildArgs, Outcome, build};
-use realsyn_worker::explain::load_seals;
-use realsyn_worker::plan_command::{MEASURED, PlanArgs};
+use realsyn_worker::explain::{explain, load_seals};
+use realsyn_worker::plan_command::{MEASURED, PlanArgs, plan};
 use realsyn_worker::progress::Quiet;
 use realsyn_worker::run::{Execution, Gpus, Job, Order};
 use realsyn_worker::session::{Locations, Session};
+use realsyn_worker::stage_command::{AdvanceArgs, advance};
 use realsyn_worker::stages::rows::{Gathered, Pair};
 use realsyn_worker::withdraw::{WithdrawArgs, withdraw};
 
@@ -255,7 +257,7 @@ fn a_growing_corpus_runs_only_what_is_new_and_bad_input_costs_itself() {
     }
     let early = ["documents", "fetch", "image-decode", "sentences"];
     let change = |spec| Change { corpus: Some(corpus.clone()), spec, ..Change::default() };
-    let new_commits = |out: &str, before: &std::collections::BTreeSet<String>| -> Vec<usize> {
+    let new_commits = |out: &str, before: &BTreeSet<String>| -> Vec<usize> {
         let after = commits(out);
         early.map(|stage| after.difference(before).filter(|name| name.starts_with(&format!("{stage}/"))).count()).into()
     };
@@ -366,38 +368,34 @@ fn only_what_a_change_touches_runs_again() {
     assert!(stages.contains(&"retrieve".to_owned()));
 }
 
-/// The commit records below a root, as `stage/step/...`.
-fn commits(root: &str) -> std::collections::BTreeSet<String> {
-    let mut found = std::collections::BTreeSet::new();
-    let mut open = vec![PathBuf::from(root)];
+/// All files below a folder, in order.
+fn files(root: &Path) -> Vec<PathBuf> {
+    let (mut found, mut open) = (Vec::new(), vec![root.to_owned()]);
     while let Some(folder) = open.pop() {
         for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
-            if entry.file_type().unwrap().is_dir() {
-                open.push(entry.path());
-            } else if entry.file_name().to_string_lossy().ends_with(".commit.json") {
-                found.insert(entry.path().strip_prefix(root).unwrap().display().to_string());
-            }
+            let list = if entry.file_type().unwrap().is_dir() { &mut open } else { &mut found };
+            list.push(entry.path());
         }
     }
+    found.sort();
     found
+}
+
+/// The commit records below a root, as `stage/step/...`.
+fn commits(root: &str) -> BTreeSet<String> {
+    let names = files(Path::new(root)).into_iter().map(|f| f.strip_prefix(root).unwrap().display().to_string());
+    names.filter(|name| name.ends_with(".commit.json")).collect()
 }
 
 #[test]
 fn an_object_that_vanished_is_made_again_with_the_same_digest() {
     let Some((f, _one)) = fixture() else { return };
     f.copy_of_the_reference("healed");
-    let scores = PathBuf::from(f.out("healed")).join("pair-score");
+    let scores = files(&PathBuf::from(f.out("healed")).join("pair-score"));
     let mut removed = 0;
-    let mut open = vec![scores];
-    while let Some(folder) = open.pop() {
-        for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
-            if entry.file_type().unwrap().is_dir() {
-                open.push(entry.path());
-            } else if entry.path().extension().is_some_and(|e| e == "parquet") {
-                std::fs::remove_file(entry.path()).unwrap();
-                removed += 1;
-            }
-        }
+    for table in scores.iter().filter(|f| f.extension().is_some_and(|e| e == "parquet")) {
+        std::fs::remove_file(table).unwrap();
+        removed += 1;
     }
     assert!(removed > 0);
     // Another band makes the release read the scores again.
@@ -479,6 +477,72 @@ fn a_release_knows_what_it_holds() {
     let document = said(pair.occurrences[0].document);
     assert!(document.contains("from the document of "), "{document}");
     assert!(said(realsyn_plan::Id::of_document(Some("https://nowhere.example/"), "", 0)).contains("does not hold it"));
+}
+
+#[test]
+fn images_without_text_get_the_sentences_of_another_build() {
+    let Some((f, _one)) = fixture() else { return };
+    f.copy_of_the_reference("borrowed");
+    let pictures = f.folder.join("pictures");
+    std::fs::create_dir_all(&pictures).unwrap();
+    let all = files(&f.images);
+    for image in all.iter().step_by(all.len() / 10) {
+        std::fs::copy(image, pictures.join(image.file_name().unwrap())).unwrap();
+    }
+    let text = f.manifest("borrowed-text", &Change::default());
+    let own = std::fs::read_to_string(&text).unwrap();
+    // The models are the same, by their hashes.
+    let models = &own[own.find("  models:").unwrap()..own.find("    perplexity:").unwrap()];
+    let llm = own.lines().find(|line| line.starts_with("    llm:")).unwrap();
+    let manifest = format!(
+        "apiVersion: realsyn.dev/v1alpha1\nkind: RealSynBuild\nmetadata: {{name: pictures}}\nspec:\n  \
+         source: {{format: images, uri: {}}}\n  sentencesFrom: {{build: part}}\n  storage: {{uri: unused}}\n{models}{llm}\n  \
+         stages:\n    imageCluster: {{rowsPerCluster: 8}}\n    generate: {{maxNewTokens: 24}}\n\
+         ---\napiVersion: realsyn.dev/v1alpha1\nkind: RealSynRelease\nmetadata: {{name: pictures-v1}}\nspec:\n  buildRef: {{name: pictures}}\n",
+        pictures.display()
+    );
+    let file = f.folder.join("pictures.yaml");
+    std::fs::write(&file, manifest).unwrap();
+    let at = |files: &[&PathBuf]| Locations {
+        files: files.iter().map(|f| f.to_path_buf()).collect(),
+        out: Some(f.out("borrowed")),
+        models: Some(f.models.clone()),
+        ..Locations::default()
+    };
+    let alone = Session::open(&at(&[&file])).map(drop).unwrap_err().to_string();
+    assert!(alone.contains("the files hold no build `part`"), "{alone}");
+
+    let sentences = |root: &str| -> BTreeSet<String> {
+        let stage = |name: &String| name.split('/').find_map(|part| part.parse::<realsyn_crds::Stage>().ok());
+        commits(root).into_iter().filter(|name| stage(name).is_some_and(|s| s.makes_sentences())).collect()
+    };
+    let at = at(&[&file, &text]);
+    let planned = plan(&PlanArgs { at: at.clone(), list: false, against: None, measured: false }).unwrap();
+    assert!(planned.contains("sentences are those of build part") && !planned.contains("sentence-score"), "{planned}");
+    let before = sentences(&f.out("borrowed"));
+    let done = build(&BuildArgs { at: at.clone(), jobs: None, list: false, no_report: false }, &Quiet, &TWO).unwrap();
+    assert!(!before.is_empty());
+    assert_eq!(sentences(&f.out("borrowed")), before, "no sentence was made again");
+    let manifest = &done.releases[0].1;
+    assert!(manifest.pairs > 4, "{} pairs", manifest.pairs);
+
+    // The texts of its pairs are sentences of the other build, and each can be accounted for.
+    let session = Session::open(&at).unwrap();
+    let mut run = session.run(session.inventory(false).unwrap().0, session.manifests.releases.first()).unwrap();
+    load_seals(&mut run).unwrap();
+    let key = realsyn_plan::Digest([0; 32]);
+    let first = Job::new(&run, find(ids::PACK), ShardSpec { number: 0, key, group: 0..1 });
+    let released: Vec<Gathered> = first.partition(ids::GATHER, "rows").unwrap();
+    let sentence = released[0].pair.candidates[0].sentence;
+    let account = explain(&mut run, sentence).unwrap();
+    assert!(account.contains("https://openstax.example/"), "{account}");
+
+    // As pods see it.
+    let report = advance(&AdvanceArgs { at, known: Vec::new(), pool: None, report: None }).unwrap();
+    assert!(report.complete.is_some());
+    assert_eq!(report.sealed.len(), BUILD.len() + RELEASE.len(), "the sentences' steps are told as sealed, too");
+    let of_text = session.of_sentences(&Locations::default()).unwrap().unwrap();
+    assert_eq!(report.inventory.unwrap().sentences, Some(of_text.inventory(false).unwrap().0.root()));
 }
 
 #[test]

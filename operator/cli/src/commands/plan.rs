@@ -5,7 +5,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use kube::ResourceExt;
 use kube::api::DynamicObject;
-use realsyn_crds::{Manifest, parse_manifests, release_warnings, validate, validate_release, warnings};
+use realsyn_crds::{
+    Manifest, parse_manifests, release_warnings, take_giver, validate, validate_release, validate_sentences, warnings,
+};
 use realsyn_objects::kinds::{Kind, KindExt};
 use realsyn_objects::manifest::{self, Manifests};
 use realsyn_objects::plan::Plan;
@@ -15,19 +17,20 @@ use super::forecast::{Forecast, Measured};
 use super::placement::placement;
 use crate::args::{PlanArgs, PodArgs};
 use crate::cluster::Cluster;
-use crate::store::{Store, must_tell, worker_image};
+use crate::store::{Store, giver, must_tell, worker_image};
 use crate::style::{Style, pass_on, print};
 
 /// The documents of the files.
 struct Files {
     build: DynamicObject,
     releases: Vec<DynamicObject>,
+    sentences: Option<DynamicObject>,
     plan: Plan,
 }
 
 /// Runs `realsyn plan` beside the store, with the files' settings and the credentials that they name.
 pub async fn plan(cluster: &Cluster, args: &PlanArgs) -> Result<u8> {
-    let Files { mut build, releases, plan } = read(args, &cluster.namespace)?;
+    let Files { mut build, releases, sentences, plan } = read(args, &cluster.namespace)?;
     let name = build.name_any();
     let there = cluster.list(Kind::Build).await?;
     let image = image(&args.pod, &name, &there)?;
@@ -37,6 +40,10 @@ pub async fn plan(cluster: &Cluster, args: &PlanArgs) -> Result<u8> {
         Manifests::from([(manifest::file(Kind::Build).to_owned(), manifest::manifest(&build, Kind::Build))]);
     for (n, release) in releases.iter().enumerate() {
         manifests.insert(format!("release-{n}.yaml"), manifest::manifest(release, Kind::Release));
+    }
+    let there = if sentences.is_none() { giver(cluster, &build).await? } else { None };
+    if let Some(sentences) = sentences.or(there) {
+        manifests.insert(manifest::SENTENCES.to_owned(), manifest::manifest(&sentences, Kind::Build));
     }
     let patience = Duration::from_secs(args.pod.timeout);
     let switch = Some("REALSYN_PLAN_MEASURED");
@@ -88,6 +95,11 @@ fn read(args: &PlanArgs, namespace: &str) -> Result<Files> {
             Err(found) => problems.extend(found.iter().map(ToString::to_string)),
         }
     }
+    let sentences = take_giver(&mut builds);
+    if let (Some(build), Some(giver)) = (builds.first(), &sentences) {
+        problems.extend(validate_sentences(build, giver).iter().map(ToString::to_string));
+        releases.retain(|release| release.spec.build_ref.name != giver.metadata.name);
+    }
     if let Some(build) = builds.first() {
         problems.extend(validate(build).iter().map(ToString::to_string));
         warnings(build).iter().for_each(|warning| eprintln!("warning: {warning}"));
@@ -113,6 +125,7 @@ fn read(args: &PlanArgs, namespace: &str) -> Result<Files> {
             Some(release) => Plan::of_release(&build.spec, &release.spec),
             None => plan,
         },
+        sentences: sentences.map(|b| object(Kind::Build, &b.metadata.name, json!(b.spec))),
         build: object(Kind::Build, &build.metadata.name, json!(build.spec)),
         releases: releases.iter().map(|r| object(Kind::Release, &r.metadata.name, json!(r.spec))).collect(),
     })

@@ -66,8 +66,11 @@ impl<'a> Store<'a> {
                 "build {name} has no worker image yet, because no controller has looked at it: wait, or give --image"
             )
         })?;
-        let manifests =
+        let mut manifests =
             Manifests::from([(manifest::file(Kind::Build).to_owned(), manifest::manifest(build, Kind::Build))]);
+        if let Some(giver) = giver(cluster, build).await? {
+            manifests.insert(manifest::SENTENCES.to_owned(), manifest::manifest(&giver, Kind::Build));
+        }
         let config_map = manifest::config_map(build, Kind::Build, &manifests);
         let found = cluster.api::<ConfigMap>().get_metadata_opt(&config_map).await;
         let found = found.explained(&Asked::new("get", "configmaps", &cluster.namespace))?;
@@ -174,6 +177,16 @@ impl<'a> Store<'a> {
         });
         serde_json::from_value(map).expect("the fields of a ConfigMap")
     }
+}
+
+/// The build whose sentences a build takes, if it takes some.
+///
+/// # Errors
+/// It is not in the namespace, or cannot be read.
+pub async fn giver(cluster: &Cluster, build: &DynamicObject) -> Result<Option<DynamicObject>> {
+    let Some(name) = build.data["spec"]["sentencesFrom"]["build"].as_str() else { return Ok(None) };
+    let found = cluster.object(Kind::Build, name).await;
+    found.map(Some).context("its sentences are those of another build (spec.sentencesFrom)")
 }
 
 /// The worker image that an object works with.

@@ -22,8 +22,8 @@ pub struct Spec {
     text: Box<RawValue>,
     /// Whether a build is to rest.
     pub suspend: bool,
-    /// The build of a release.
-    pub build: String,
+    /// The build that a release is made from, or whose sentences a build takes; else empty.
+    pub reads: String,
     uri: String,
     endpoint: String,
 }
@@ -78,6 +78,7 @@ impl From<Box<RawValue>> for Spec {
             suspend: bool,
             storage: Storage,
             build_ref: BuildRef,
+            sentences_from: SentencesFrom,
         }
         #[derive(Default, Deserialize)]
         struct Storage {
@@ -88,12 +89,16 @@ impl From<Box<RawValue>> for Spec {
         struct BuildRef {
             name: Option<String>,
         }
+        #[derive(Default, Deserialize)]
+        struct SentencesFrom {
+            build: Option<String>,
+        }
         // The schema of the CRD holds; what another one allows is refused where the whole is read.
         let read: Read = serde_json::from_str(text.get()).unwrap_or_default();
         Self {
             text,
             suspend: read.suspend,
-            build: read.build_ref.name.unwrap_or_default(),
+            reads: read.build_ref.name.or(read.sentences_from.build).unwrap_or_default(),
             uri: read.storage.uri.unwrap_or_default(),
             endpoint: read.storage.endpoint.unwrap_or_default(),
         }

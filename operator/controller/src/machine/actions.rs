@@ -146,8 +146,10 @@ fn orders(view: &View, state: &State) -> Vec<Order> {
 
 /// The steps that a look need not report: those of stages that are sealed under the digest that counts now.
 fn known(view: &View, state: &State) -> Vec<String> {
-    let Some(root) = state.inventory.as_ref().and_then(|i| i.root.parse().ok()) else { return Vec::new() };
-    let recipes = view.plan.recipes(&root);
+    let Some(inventory) = &state.inventory else { return Vec::new() };
+    let Ok(root) = inventory.root.parse() else { return Vec::new() };
+    let sentences = inventory.sentences.as_ref().and_then(|root| root.parse().ok());
+    let recipes = view.plan.recipes(&root, sentences.as_ref());
     let counts = |stage: Stage| recipes.stage_digest(stage).map(|d| d.to_string());
     let sealed = state.stages.iter().filter(|s| s.state == StageState::Sealed && s.digest == counts(s.name));
     sealed.flat_map(|s| steps_of(s.name)).map(|id| id.to_string()).collect()

@@ -18,15 +18,19 @@ pub(super) fn fold(view: &View, state: &mut State, report: Report) {
         let why = report.stalled.as_deref().unwrap_or("it names no inventory");
         return failed_look(view, state, why, report.stalled.is_some());
     };
+    if listed.sentences.is_some() != view.plan.sentences.is_some() {
+        return failed_look(view, state, "it does not tell whose sentences these are", false);
+    }
     let before = state.clone();
     state.inventory = Some(PinnedInventory {
         root: listed.root.to_string(),
         files: listed.files,
         shards: listed.shards,
         bytes: listed.bytes,
+        sentences: listed.sentences.map(|root| root.to_string()),
     });
     state.advance.stored_bytes = report.stored;
-    let recipes = view.plan.recipes(&listed.root);
+    let recipes = view.plan.recipes(&listed.root, listed.sentences.as_ref());
     forget_outdated(view, state, &recipes);
     let learned = seal(view, state, &recipes, &report.sealed);
     for ready in &report.ready {

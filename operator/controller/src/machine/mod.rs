@@ -58,6 +58,8 @@ pub struct View<'a> {
     pub worker_image: &'a str,
     /// The language model's server: its image, for a new generation, and how long it may take to start.
     pub server: &'a server::Settings,
+    /// The hash of the build whose sentences it takes, as that is now.
+    pub sentences: Option<&'a str>,
     /// Pods that the namespace has room for.
     pub room: u32,
     /// Its Jobs.
@@ -96,6 +98,8 @@ pub struct State {
     pub worker_image: Option<String>,
     /// The image of the language model's server in this generation, if it has one.
     pub server_image: Option<String>,
+    /// The hash of the build whose sentences are used.
+    pub sentences: Option<String>,
     /// Stages that have begun, in graph order.
     pub stages: Vec<StageStatus>,
     /// The looks at the store.
@@ -118,6 +122,7 @@ impl State {
             inventory,
             worker_image,
             server_image,
+            sentences,
             stages,
             advance,
             retried,
@@ -130,6 +135,7 @@ impl State {
             inventory,
             worker_image,
             server_image,
+            sentences,
             stages,
             advance,
             retried,
@@ -147,6 +153,7 @@ impl State {
             inventory: self.inventory.clone(),
             worker_image: self.worker_image.clone(),
             server_image: self.server_image.clone(),
+            sentences: self.sentences.clone(),
             stages: self.stages.clone(),
             advance: Some(self.advance.clone()),
             retried: self.retried.clone(),
@@ -202,7 +209,8 @@ impl State {
 /// Folds what is seen into the state. At a fixpoint it returns what it was given.
 pub fn step(view: &View, mut state: State) -> State {
     state.stages.sort_by_key(|s| s.name);
-    if state.generation != Some(view.generation) || state.worker_image.is_none() {
+    let others = state.sentences.as_deref() != view.sentences;
+    if state.generation != Some(view.generation) || state.worker_image.is_none() || others {
         begin_generation(view, &mut state);
     }
     if view.retry.is_some_and(|token| state.retried.as_deref() != Some(token)) {
@@ -250,6 +258,7 @@ fn begin_generation(view: &View, state: &mut State) {
     state.generation = Some(view.generation);
     state.worker_image = Some(view.worker_image.to_owned());
     state.server_image = None;
+    state.sentences = view.sentences.map(str::to_owned);
     state.inventory = None;
     state.finished = false;
     forget_failures(state);

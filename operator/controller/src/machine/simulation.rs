@@ -91,7 +91,7 @@ impl Cluster {
             variant(&|s| s.stages.sentence_embed.execution.retry = 9),
             variant(&|s| s.stages.image_decode.short_side = 300),
         ];
-        let recipes: Vec<Recipes> = plans.iter().map(|plan| plan.recipes(&store::root())).collect();
+        let recipes: Vec<Recipes> = plans.iter().map(|plan| plan.recipes(&store::root(), None)).collect();
         store.share(&realsyn_plan::graph::BUILD[0], &|stage| recipes[0].stage_digest(stage).unwrap());
         Self {
             recipes,
@@ -143,6 +143,7 @@ impl Cluster {
             retry: None,
             worker_image: "worker:1",
             server: &tests::server(),
+            sentences: None,
             room: 50,
             jobs: &jobs,
             neighbours: &[],

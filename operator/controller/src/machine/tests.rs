@@ -76,6 +76,7 @@ impl Bench {
             retry: self.retry,
             worker_image: "worker:1",
             server: &self.server,
+            sentences: None,
             room: self.room,
             jobs: &self.jobs,
             neighbours: &self.neighbours,
@@ -104,7 +105,7 @@ impl Bench {
     }
 
     fn digest(&self, stage: Stage) -> Digest {
-        self.plan.recipes(&root()).stage_digest(stage).unwrap()
+        self.plan.recipes(&root(), None).stage_digest(stage).unwrap()
     }
 
     /// The Job that an order makes, as it is seen.
@@ -200,7 +201,7 @@ fn report(sealed: &[&str], ready: &[ReadyStep]) -> Report {
         gpu_seconds: 0,
     });
     Report {
-        inventory: Some(Listed { root: root(), files: 4, shards: 4, bytes: 1000 }),
+        inventory: Some(Listed { root: root(), files: 4, shards: 4, bytes: 1000, sentences: None }),
         sealed: sealed.collect(),
         ready: ready.to_vec(),
         ..Report::default()

@@ -30,7 +30,7 @@ pub struct Seen {
     pub neighbours: Vec<Neighbour>,
     /// What the last try to change something failed with.
     pub trouble: Option<Trouble>,
-    /// The build of a release, if there is one.
+    /// The build of a release, or the one whose sentences a build takes, if there is one.
     pub build: Option<DynamicObject>,
     /// The manifests that a release pinned, by key; or those of its pool.
     pub pinned: Option<Manifests>,
@@ -90,7 +90,7 @@ pub async fn dereference(kind: Kind, object: &DynamicObject, context: &Context) 
     seen.sort_by(|a, b| a.name.cmp(&b.name));
 
     let (build, pinned) = match kind {
-        Kind::Build => (None, None),
+        Kind::Build => (build_at(object, "/spec/sentencesFrom/build", &namespace, context), None),
         Kind::Release => of_release(object, &namespace, context).await?,
     };
     Ok(Seen {
@@ -109,15 +109,13 @@ async fn of_release(
     namespace: &str,
     context: &Context,
 ) -> Result<(Option<DynamicObject>, Option<Manifests>), Error> {
-    let text = |path: &str| object.data.pointer(path).and_then(Value::as_str);
-    let name = text("/spec/buildRef/name").unwrap_or_default();
-    let build = context.builds.get(&Kind::Build.reference(namespace, name)).map(|build| build.read(Kind::Build));
+    let build = build_at(object, "/spec/buildRef/name", namespace, context);
     let api: Api<ConfigMap> = Api::namespaced(context.client.clone(), namespace);
     let manifests = async |name: &str| {
         let map = api.get_opt(name).await.map_err(Error::Read)?;
         Ok::<_, Error>(map.and_then(|m| m.data))
     };
-    if let Some(own) = text("/status/manifest")
+    if let Some(own) = object.data.pointer("/status/manifest").and_then(Value::as_str)
         && let Some(found) = manifests(own).await?
     {
         return Ok((build, Some(found)));
@@ -128,6 +126,12 @@ async fn of_release(
         Some(name) => Ok((build, manifests(&name).await?)),
         None => Ok((build, None)),
     }
+}
+
+/// The build whose name stands at this place of an object.
+fn build_at(object: &DynamicObject, path: &str, namespace: &str, context: &Context) -> Option<DynamicObject> {
+    let name = object.data.pointer(path).and_then(Value::as_str)?;
+    context.builds.get(&Kind::Build.reference(namespace, name)).map(|build| build.read(Kind::Build))
 }
 
 /// Names of Jobs that the status says are running, made or not.

@@ -32,6 +32,7 @@ pub fn view<'a>(
         retry: object.annotations().get(names::RETRY).map(String::as_str),
         worker_image: &context.options.worker_image,
         server: &context.options.server,
+        sentences: checked.sentences.as_deref(),
         room: seen.room,
         jobs: &seen.jobs,
         neighbours: &seen.neighbours,

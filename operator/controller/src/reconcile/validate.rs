@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use realsyn_crds::{
-    API_VERSION, BuildStatus, Metadata, Pool, PoolRef, Problem, RealSynBuild, RealSynRelease, ReleaseStatus,
+    API_VERSION, BuildSpec, BuildStatus, Metadata, Pool, PoolRef, Problem, RealSynBuild, RealSynRelease, ReleaseStatus,
+    Stage, StageState,
 };
-use realsyn_objects::manifest::{Manifests, config_map, file, manifest};
+use realsyn_objects::manifest::{Manifests, SENTENCES, config_map, file, manifest};
 use realsyn_objects::server;
+use realsyn_plan::Digest;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
@@ -26,6 +28,8 @@ pub struct Checked {
     pub state: State,
     /// Whether nothing may run.
     pub suspend: bool,
+    /// The hash of the build whose sentences it takes. A release takes its pool's, for ever.
+    pub sentences: Option<String>,
     /// The ConfigMap with its manifests.
     pub config_map: String,
     /// The manifests, by key.
@@ -58,36 +62,62 @@ pub struct Refusal {
 /// What keeps it from being worked on.
 pub fn validate(kind: Kind, object: &DynamicObject, seen: &Seen) -> Result<Checked, Refusal> {
     match kind {
-        Kind::Build => build(object),
+        Kind::Build => build(object, seen),
         Kind::Release => release(object, seen),
     }
 }
 
-fn build(object: &DynamicObject) -> Result<Checked, Refusal> {
+fn build(object: &DynamicObject, seen: &Seen) -> Result<Checked, Refusal> {
     let build: RealSynBuild = typed(object, Kind::Build)?;
     problems(realsyn_crds::validate(&build))?;
     if let Some(problem) = server::problem(&build.spec) {
         return Err(invalid(problem));
     }
     let status = build.status.clone().unwrap_or_default();
-    let plan = Plan::of_build(&build.spec);
-    let manifests = BTreeMap::from([(file(Kind::Build).to_owned(), manifest(object, Kind::Build))]);
-    let generation = object.metadata.generation;
-    let is_pool = status.pools.last().is_some_and(|pool| Some(pool.generation) == generation);
-    let sealed =
-        |stage| status.work.stages.iter().any(|s| s.name == stage && s.state == realsyn_crds::StageState::Sealed);
-    let advance = status.work.advance.clone().unwrap_or_default();
-    let is_idle = !advance.due && !advance.running && status.work.inventory.is_some();
-    let finished = is_idle && (is_pool || plan.stops_early()) && plan.required().all(sealed);
+    let giver = sentences(&build, seen.build.as_ref())?;
+    let plan = Plan::of_build(&build.spec).with_sentences_of(giver.as_ref().map(|(spec, _)| spec));
+    let mut manifests = BTreeMap::from([(file(Kind::Build).to_owned(), manifest(object, Kind::Build))]);
+    manifests.extend(giver.iter().map(|(_, text)| (SENTENCES.to_owned(), text.clone())));
+    let finished = is_finished(&plan, &status, object.metadata.generation);
     let state = State::of(&status.work, finished);
     Ok(Checked {
         suspend: build.spec.suspend,
+        sentences: giver.as_ref().map(|(_, text)| Digest::of_bytes(text.as_bytes()).to_string()[..16].to_owned()),
         config_map: config_map(object, Kind::Build, &manifests),
         plan,
         state,
         manifests,
         status: Status::Build(Box::new(status)),
     })
+}
+
+/// The settings of the build whose sentences this one takes, as they were when the sentences were made, and its manifest.
+fn sentences(build: &RealSynBuild, giver: Option<&DynamicObject>) -> Result<Option<(BuildSpec, String)>, Refusal> {
+    let Some(from) = &build.spec.sentences_from else { return Ok(None) };
+    let name = &from.build;
+    let wait = |message: String| Refusal { reason: "WaitingForSentences", message, stalled: false };
+    let object = giver.ok_or_else(|| wait(format!("there is no build {name} in this namespace")))?;
+    let giver: RealSynBuild = typed(object, Kind::Build)?;
+    problems(realsyn_crds::validate_sentences(build, &giver))?;
+    let plan = Plan::of_build(&giver.spec);
+    let (status, generation) = (giver.status.unwrap_or_default(), object.metadata.generation);
+    if let Some(stage) = Stage::ALL.iter().find(|stage| stage.makes_sentences() && !plan.allows(**stage)) {
+        return Err(wait(format!("the build {name} ends before {stage}, as its spec.stopAfter says")));
+    }
+    if status.work.observed_generation != generation || !is_finished(&plan, &status, generation) {
+        // Nothing of how far it is: each of its steps would be a write here.
+        return Err(wait(format!("the build {name} is not done yet")));
+    }
+    Ok(Some((giver.spec, manifest(object, Kind::Build))))
+}
+
+/// Whether a build is done with this generation, its status being of it.
+fn is_finished(plan: &Plan, status: &BuildStatus, generation: Option<i64>) -> bool {
+    let is_pool = status.pools.last().is_some_and(|pool| Some(pool.generation) == generation);
+    let sealed = |stage| status.work.stages.iter().any(|s| s.name == stage && s.state == StageState::Sealed);
+    let advance = status.work.advance.clone().unwrap_or_default();
+    let is_idle = !advance.due && !advance.running && status.work.inventory.is_some();
+    is_idle && (is_pool || plan.stops_early()) && plan.required().all(sealed)
 }
 
 fn release(object: &DynamicObject, seen: &Seen) -> Result<Checked, Refusal> {
@@ -112,15 +142,20 @@ fn release(object: &DynamicObject, seen: &Seen) -> Result<Checked, Refusal> {
     let text = seen.pinned.as_ref().and_then(|m| m.get(file(Kind::Build))).ok_or_else(gone)?;
     let build: RealSynBuild = serde_json::from_str(text).map_err(|_| gone())?;
     problems(realsyn_crds::validate_release(&release, Some(&build)))?;
-    let manifests = BTreeMap::from([
+    let sentences = seen.pinned.as_ref().and_then(|m| m.get(SENTENCES));
+    let giver: Option<RealSynBuild> =
+        sentences.map(|text| serde_json::from_str(text)).transpose().map_err(|_| gone())?;
+    let mut manifests = BTreeMap::from([
         (file(Kind::Build).to_owned(), text.clone()),
         (file(Kind::Release).to_owned(), manifest(object, Kind::Release)),
     ]);
+    manifests.extend(sentences.map(|text| (SENTENCES.to_owned(), text.clone())));
     let state = State::of(&status.work, status.digest.is_some());
     Ok(Checked {
-        plan: Plan::of_release(&build.spec, &release.spec),
+        plan: Plan::of_release(&build.spec, &release.spec).with_sentences_of(giver.as_ref().map(|b| &b.spec)),
         state,
         suspend: false,
+        sentences: None,
         config_map: config_map(object, Kind::Release, &manifests),
         manifests,
         status: Status::Release(Box::new(status), pool),

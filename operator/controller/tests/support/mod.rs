@@ -23,6 +23,7 @@ use realsyn_controller::kinds::{Kind, KindExt};
 use realsyn_controller::names;
 use realsyn_controller::plan::Plan;
 use realsyn_crds::{BuildSpec, Manifest, RealSynBuild, RealSynRelease, Stage, parse_manifests};
+use realsyn_objects::manifest::SENTENCES;
 use realsyn_plan::graph::BUILD;
 use serde_json::{Value, json};
 
@@ -86,13 +87,21 @@ impl World {
 
     /// The store holds what a build of this spec makes, but for these stages; and that is what pods work on now.
     pub fn has(&self, spec: &BuildSpec, but: &[Stage]) {
-        let plan = Plan::of_build(spec);
-        let recipes = plan.recipes(&store::root());
+        self.holds("build", Plan::of_build(spec), but);
+    }
+
+    /// The same of a build that takes its sentences from one with these settings.
+    pub fn has_with_sentences_of(&self, spec: &BuildSpec, giver: &BuildSpec) {
+        self.holds("taker", Plan::of_build(spec).with_sentences_of(Some(giver)), &[]);
+    }
+
+    fn holds(&self, name: &'static str, plan: Plan, but: &[Stage]) {
+        let recipes = plan.recipes(&store::root(), Some(&store::root()));
         let mut store = self.store.lock().unwrap();
         for step in BUILD.iter().filter(|s| !but.contains(&s.id.stage)) {
             store.share(step, &|stage| recipes.stage_digest(stage).expect("a stage of a build"));
         }
-        self.plans.lock().unwrap().insert("build", plan);
+        self.plans.lock().unwrap().insert(name, plan);
     }
 
     /// Plays until the future ends.
@@ -177,13 +186,21 @@ impl World {
             store.work(&after("--tasks").context("--tasks")?.parse()?, index.parse()?);
             return Ok("done".to_owned());
         }
-        let is_release = args.iter().any(|a| a.ends_with("release.yaml"));
+        let reads = |file: &str| args.iter().any(|a| a.ends_with(file));
+        let is_release = reads("release.yaml");
         let plans = self.plans.lock().unwrap();
-        let plan = &plans[if is_release { "release" } else { "build" }];
-        let recipes = plan.recipes(&store::root());
+        let plan = &plans[match is_release {
+            true => "release",
+            false if reads(SENTENCES) => "taker",
+            false => "build",
+        }];
+        let recipes = plan.recipes(&store::root(), Some(&store::root()));
         let known = after("--known").map(|k| k.split(',').map(str::to_owned).collect()).unwrap_or_else(Vec::new);
         let digests = |stage| recipes.stage_digest(stage).expect("a stage of the plan");
-        let report = store.advance(&digests, &known, is_release, plan.build.stop_after);
+        let mut report = store.advance(&digests, &known, is_release, plan.build.stop_after);
+        if let Some(listed) = report.inventory.as_mut().filter(|_| plan.sentences.is_some()) {
+            listed.sentences = Some(store::root());
+        }
         Ok(String::from_utf8(report.encode())?)
     }
 

@@ -60,7 +60,7 @@ impl Store {
 
     /// What an `advance` pod does and reports.
     pub fn advance(&mut self, digests: Digests, known: &[String], is_release: bool, last: Option<Stage>) -> Report {
-        let listed = Listed { root: root(), files: 5, shards: self.shards.into(), bytes: 1 << 20 };
+        let listed = Listed { root: root(), files: 5, shards: self.shards.into(), bytes: 1 << 20, sentences: None };
         let mut report = Report { inventory: Some(listed), ..Report::default() };
         let mut all_sealed = true;
         for step in graph(is_release, last) {

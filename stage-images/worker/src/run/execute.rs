@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use realsyn_crds::{Stage, execution};
-use realsyn_dataset::protocol::{Committed, LedgerError, StepState};
+use realsyn_dataset::protocol::{Committed, LedgerError};
 use realsyn_plan::judge::{Missing, Verdict};
 use realsyn_plan::records::{Commit, Effort, Outcome};
 use realsyn_plan::{Digest, Step};
@@ -78,14 +78,7 @@ pub fn run_step(
     let mut ran = 0;
     let mut failures = 0;
     loop {
-        let state = StepState {
-            step,
-            digests: run.recipes.digests(step.id),
-            inventory: &run.inventory,
-            seals: &run.seals,
-            max_rejected_share: limits.max_rejected_share,
-        };
-        let missing = match run.ledger.advance(&state)? {
+        let missing = match run.ledger.advance(&run.state(step))? {
             Some(Verdict::Sealed(seal)) => {
                 run.sealed(step.id, *seal);
                 return Ok(StepEnd::Sealed(ran));
@@ -114,6 +107,10 @@ pub fn run_step(
                 progress.warn(&format!("{what} of {gone} shard {number} is {how}: it runs again"));
                 let seal = &run.seals[&gone];
                 run.ledger.forget(gone, seal, number, "an object that the seal names is gone")?;
+                anyhow::ensure!(
+                    run.build.runs(gone.stage),
+                    "{gone} is another build's: start again, and it makes the sentences anew"
+                );
                 return Ok(StepEnd::Healed);
             }
             // It was waited for long enough.

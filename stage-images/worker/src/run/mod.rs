@@ -12,13 +12,14 @@ mod writer;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use realsyn_crds::{BuildSpec, ReleaseSpec};
-use realsyn_dataset::protocol::{Ledger, LedgerError};
+use realsyn_crds::{BuildSpec, ReleaseSpec, execution};
+use realsyn_dataset::protocol::{Ledger, LedgerError, StepState};
 use realsyn_dataset::store::Store;
+use realsyn_plan::graph::{BUILD, RELEASE};
 use realsyn_plan::layout::{Inventory, Seals};
 use realsyn_plan::recipe::Recipes;
 use realsyn_plan::records::Commit;
-use realsyn_plan::{Digest, StepId};
+use realsyn_plan::{Digest, Step, StepId};
 
 pub use execute::{ENDING, Execution, Order, Progress, StepEnd, attempt_name, run_shards, run_step};
 pub use gpus::Gpus;
@@ -49,6 +50,8 @@ pub struct Run {
     pub models: Models,
     /// Reads the lists that settings point to.
     pub lists: Lists,
+    /// The root of the inventory that the sentences are made from, where they are another build's.
+    pub sentences: Option<Digest>,
     /// The seals that count, filled in as steps are sealed.
     pub seals: Seals,
     /// Commits read so far in this step.
@@ -141,6 +144,24 @@ impl Run {
         let commit = Arc::new(self.ledger.sealed_commit(step, &recipe, shard)?);
         self.commits.lock().expect("no holder panics").insert((step, number), commit.clone());
         Ok(commit)
+    }
+
+    /// The steps that it runs, in graph order: those of the release too, if there is one, and none of the sentences that
+    /// are another build's.
+    pub fn steps(&self) -> Vec<&'static Step> {
+        let release: &'static [Step] = if self.release.is_some() { RELEASE } else { &[] };
+        BUILD.iter().chain(release).filter(|step| self.build.runs(step.id.stage)).collect()
+    }
+
+    /// Everything that a step's verdict depends on.
+    pub fn state(&self, step: &'static Step) -> StepState<'_> {
+        StepState {
+            step,
+            digests: self.recipes.digests(step.id),
+            inventory: &self.inventory,
+            seals: &self.seals,
+            max_rejected_share: execution(&self.build, step.id.stage).max_rejected_share,
+        }
     }
 
     /// Takes a step's seal into the run.

@@ -55,7 +55,9 @@ pub fn extract(job: &Job) -> Result<Output, StageError> {
 /// The URL below which the source's files stand: the first mirror's prefix, or a prefix that leads to the source itself.
 fn base_url(job: &Job) -> String {
     let mirrors = &job.run.build.source.image_mirrors;
-    mirrors.first().map_or(SOURCE_PREFIX, |m| m.prefix.as_str()).trim_end_matches('/').to_owned()
+    let prefix = mirrors.first().map_or(SOURCE_PREFIX, |m| m.prefix.as_str());
+    // One slash: the source's own prefix ends in three.
+    prefix.strip_suffix('/').unwrap_or(prefix).to_owned()
 }
 
 #[derive(Default)]

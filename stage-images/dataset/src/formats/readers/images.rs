@@ -10,9 +10,8 @@ pub fn image_documents<'a>(
     base_url: &'a str,
     names: impl IntoIterator<Item = &'a str>,
 ) -> impl Iterator<Item = Document> {
-    let base = base_url.trim_end_matches('/');
     names.into_iter().enumerate().filter(|(_, name)| is_image(name)).map(move |(row, name)| {
-        let url = format!("{base}/{name}");
+        let url = format!("{base_url}/{name}");
         let image = ImageRef { position: 0, url: url.clone(), alt: None };
         Document { url: Some(url), source_row: row as u64, images: vec![image], ..Document::default() }
     })

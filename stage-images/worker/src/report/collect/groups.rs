@@ -120,7 +120,7 @@ pub fn sentences(from: &Reader) -> anyhow::Result<Vec<GroupSet<Text>>> {
     for merged in [&NEAR, &SENTENCES] {
         let Some(set) = largest(from, merged)? else { continue };
         for id in set.shown.iter().flat_map(|g| &g.members) {
-            wanted.entry(id.range_of(from.run.inventory.ranges())).or_default().insert(*id);
+            wanted.entry(id.range_of(from.run.seals[&ids::UNIQUE].shards.len() as u32)).or_default().insert(*id);
         }
         found.push((merged, set));
     }

@@ -2,7 +2,7 @@
 
 use realsyn_crds::Stage;
 use realsyn_plan::StepId;
-use realsyn_plan::graph::{BUILD, RELEASE, ids};
+use realsyn_plan::graph::ids;
 
 use super::Reader;
 use crate::report::data::StageTime;
@@ -35,10 +35,8 @@ const ROWS: &[(StepId, &str, &str)] = &[
 ];
 
 pub fn times(from: &Reader) -> Vec<StageTime> {
-    let released = from.run.release.is_some();
-    let steps = BUILD.iter().chain(RELEASE).filter(|s| released || s.id.stage != Stage::Release);
     let mut stages: Vec<StageTime> = Vec::new();
-    for step in steps {
+    for step in from.run.steps() {
         let name = step.id.stage.name();
         // A stage's steps stand together in the graph.
         if stages.last().is_none_or(|s| s.stage != name) {
