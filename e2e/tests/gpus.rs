@@ -51,7 +51,7 @@ fn a_gpu_that_dies_in_mid_stage_costs_no_shard_and_no_retry() {
     let scenario = inventory::dgx_a100_80();
     let stand_in = StandIn::install(&nvml, &scenario).unwrap();
 
-    let story = Story(story::Story::begin());
+    let story = Story(story::Story::begin(LOOKS));
     let s3 = S3Server::start_on(&folder.path().join("s3"), HOST_ADDRESS.parse().unwrap()).unwrap();
     let plugins = story.node.kubelet_folder().join("device-plugins");
     let devices: Vec<String> = scenario.devices.iter().map(|device| device.uuid.clone()).collect();
@@ -86,6 +86,12 @@ fn build(models: &Path, s3: &S3Server) -> String {
     story::build("part", "smollm2-135m-instruct", models, s3, stages, "sentence-score")
 }
 
+const LOOKS: story::Looks = &[
+    &["get", "pods,jobs,gn,rsb,leases", "-A", "-o", "wide"],
+    &["get", "rsb", "-A", "-o", "yaml"],
+    &["logs", "-n", AGENTS, "daemonset/realsyn-gpu-agent", "--tail=30"],
+];
+
 struct Story(story::Story);
 
 impl std::ops::Deref for Story {
@@ -97,19 +103,6 @@ impl std::ops::Deref for Story {
 }
 
 impl Story {
-    fn kubectl(&self, arguments: &[&str]) -> String {
-        self.node.kubectl(arguments).unwrap()
-    }
-
-    fn until(&self, patience: Duration, what: &str, ready: impl FnMut() -> bool) {
-        let looks: [&[&str]; 3] = [
-            &["get", "pods,jobs,gn,rsb,leases", "-A", "-o", "wide"],
-            &["get", "rsb", "-A", "-o", "yaml"],
-            &["logs", "-n", AGENTS, "daemonset/realsyn-gpu-agent", "--tail=30"],
-        ];
-        self.0.until(patience, what, &looks, ready);
-    }
-
     /// The charts, as a person installs them, and what stands for a driver added to the agent's pods.
     fn install(&self, nvml: &Path) {
         self.0.install("gpu.enabled=true,gpu.agent.image.tag=test");

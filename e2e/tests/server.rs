@@ -32,7 +32,7 @@ fn generate_runs_beside_a_server_that_holds_its_gpus_or_says_why_not() {
     }
     let folder = open_folder();
     write_corpus(&folder.path().join("corpus"), &sample(&openstax, 4, 120).unwrap(), 1).unwrap();
-    let story = Story(story::Story::begin());
+    let story = Story(story::Story::begin(LOOKS));
     let s3 = S3Server::start_on(&folder.path().join("s3"), HOST_ADDRESS.parse().unwrap()).unwrap();
     let plugins = story.node.kubelet_folder().join("device-plugins");
     let _plugin = DevicePlugin::start(&plugins, "nvidia.com/gpu", &["GPU-0".to_owned()]).unwrap();
@@ -101,6 +101,9 @@ fn build(name: &str, llm: &str, models: &Path, s3: &S3Server) -> String {
     story::build(name, llm, models, s3, stages, "generate")
 }
 
+const LOOKS: story::Looks =
+    &[&["get", "pods,jobs,rsb", "-A", "-o", "wide"], &["get", "rsb,pods", "-n", NAMESPACE, "-o", "yaml"]];
+
 struct Story(story::Story);
 
 impl std::ops::Deref for Story {
@@ -112,12 +115,6 @@ impl std::ops::Deref for Story {
 }
 
 impl Story {
-    fn until(&self, patience: Duration, what: &str, ready: impl FnMut() -> bool) {
-        let looks: [&[&str]; 2] =
-            [&["get", "pods,jobs,rsb", "-A", "-o", "wide"], &["get", "rsb,pods", "-n", NAMESPACE, "-o", "yaml"]];
-        self.0.until(patience, what, &looks, ready);
-    }
-
     fn generate(&self, build: &str) -> Value {
         self.stage(build, "generate")
     }
@@ -140,13 +137,12 @@ impl Story {
             all.iter().map(|object| object["metadata"]["uid"].clone()).collect()
         };
         let jobs = || uids(&["jobs", "-l", "realsyn.dev/step"]);
-        let leader =
-            || self.node.kubectl(&["get", "lease", "-n", OPERATOR, "-o", "jsonpath={..holderIdentity}"]).unwrap();
+        let leader = || self.kubectl(&["get", "lease", "-n", OPERATOR, "-o", "jsonpath={..holderIdentity}"]);
         let (at_work, led) = (jobs(), leader());
         self.upgrade("worker.image.tag=later");
         self.until(SOON, "another controller leads", || !leader().is_empty() && leader() != led);
         // Asked to try again what has failed, which nothing has, it writes down that it was asked.
-        self.node.kubectl(&["annotate", "rsb", "part", "-n", NAMESPACE, "realsyn.dev/retry=upgraded"]).unwrap();
+        self.kubectl(&["annotate", "rsb", "part", "-n", NAMESPACE, "realsyn.dev/retry=upgraded"]);
         self.until(SOON, "it has looked at the build", || {
             self.read(&["rsb", "part"])["status"]["retried"] == "upgraded"
         });

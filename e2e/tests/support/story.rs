@@ -13,15 +13,23 @@ use super::{NAMESPACE, workspace};
 /// Where the operator is installed.
 pub const OPERATOR: &str = "realsyn-system";
 
+/// What a person looks at when something does not come: arguments of kubectl.
+pub type Looks = &'static [&'static [&'static str]];
+
 /// A node, from its start.
 pub struct Story {
     pub node: Node,
+    looks: Looks,
     began: Instant,
 }
 
 impl Story {
-    pub fn begin() -> Self {
-        Self { node: Node::start(&Options::default()).unwrap(), began: Instant::now() }
+    pub fn begin(looks: Looks) -> Self {
+        Self { node: Node::start(&Options::default()).unwrap(), looks, began: Instant::now() }
+    }
+
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        self.node.kubectl(arguments).unwrap()
     }
 
     /// What a person who runs this test sees of it.
@@ -35,12 +43,12 @@ impl Story {
         read.ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
     }
 
-    /// Waits, and says with what things look like if that was in vain: these commands' output, and the controller's log.
-    pub fn until(&self, patience: Duration, what: &str, looks: &[&[&str]], mut ready: impl FnMut() -> bool) {
+    /// Waits, and says with what things look like if that was in vain, and what the controller logged.
+    pub fn until(&self, patience: Duration, what: &str, mut ready: impl FnMut() -> bool) {
         if let Err(error) = until(patience, what, || Ok(ready())) {
             let look = |arguments: &[&str]| self.node.kubectl(arguments).unwrap_or_else(|error| format!("{error:#}"));
             let log: &[&str] = &["logs", "-n", OPERATOR, "deployment/realsyn-controller", "--tail=60"];
-            let looks: Vec<String> = looks.iter().chain([&log]).map(|arguments| look(arguments)).collect();
+            let looks: Vec<String> = self.looks.iter().chain([&log]).map(|arguments| look(arguments)).collect();
             panic!("{error:#}\n{}", looks.join("\n"));
         }
         self.says(what);
