@@ -2,12 +2,16 @@
 
 use std::borrow::Cow;
 
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
 use kube::Resource;
 use kube::core::{ClusterResourceScope, ObjectMeta};
 use realsyn_crds::{GROUP, GpuNodeSpec, GpuNodeStatus, Metadata, VERSION};
 use realsyn_plan::placement::{NodeFacts, NodeGpus, Taint};
 use serde::Deserialize;
+
+use crate::names;
 
 /// A `GpuNode` as the API server has it. Typed, because a cluster has thousands; read only, because it is patched.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -49,6 +53,15 @@ impl Resource for GpuNode {
     fn meta_mut(&mut self) -> &mut ObjectMeta {
         &mut self.metadata
     }
+}
+
+/// The Lease of an agent that is older than this is a dead one's, however wrong somebody's clock is.
+pub const DEAD_AFTER: SignedDuration = SignedDuration::from_mins(10);
+
+/// The node whose agent holds a Lease, and when it was renewed; `None` for another Lease.
+pub fn heartbeat(lease: &Lease) -> Option<(&str, Option<Timestamp>)> {
+    let node = lease.metadata.name.as_deref()?.strip_prefix(names::AGENT_LEASE)?;
+    Some((node, lease.spec.as_ref()?.renew_time.as_ref().map(|time| time.0)))
 }
 
 /// The planner's view of a node; `silent` says since when its agent has been silent, if it is.

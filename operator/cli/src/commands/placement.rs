@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use realsyn_crds::Stage;
-use realsyn_objects::names;
-use realsyn_objects::nodes::{GpuNode, planners_view};
+use realsyn_objects::nodes::{DEAD_AFTER, GpuNode, heartbeat, planners_view};
 use realsyn_objects::plan::Plan;
 use realsyn_plan::placement::{Inventory, Placement};
 
@@ -22,8 +21,6 @@ use crate::format::wrap;
 const MANY: u32 = 10_000;
 /// Where the chart puts the agents, and their Leases.
 const AGENTS: &str = "realsyn-gpu";
-/// An agent whose Lease is older is silent, however wrong somebody's clock is: at one look the controller sees no more.
-const SILENT: SignedDuration = SignedDuration::from_mins(10);
 /// Reasons that are shown of a stage.
 const REASONS: usize = 6;
 
@@ -56,9 +53,10 @@ async fn inventory(cluster: &Cluster) -> Inventory {
 
 /// The node of a silent agent, and since when it is silent.
 fn silent(lease: &Lease, now: Timestamp) -> Option<(String, String)> {
-    let node = lease.metadata.name.as_deref()?.strip_prefix(names::AGENT_LEASE)?;
-    let renewed = lease.spec.as_ref()?.renew_time.as_ref()?.0;
-    (now.duration_since(renewed) > SILENT).then(|| (node.to_owned(), renewed.to_string()))
+    // At one look the controller sees no more.
+    let (node, renewed) = heartbeat(lease)?;
+    let renewed = renewed?;
+    (now.duration_since(renewed) > DEAD_AFTER).then(|| (node.to_owned(), renewed.to_string()))
 }
 
 fn table(plan: &Plan, inventory: &Inventory, forecast: &Forecast, width: usize) -> String {

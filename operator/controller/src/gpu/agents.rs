@@ -14,12 +14,12 @@ use kube::api::ListParams;
 use kube::runtime::events::{Event, EventType};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource};
+use realsyn_objects::nodes::heartbeat;
 use tokio::time::MissedTickBehavior;
 
 use super::guard::Changed;
 use super::pulse::Pulses;
 use crate::context::Context;
-use crate::names;
 
 /// How often.
 const EVERY: Duration = Duration::from_secs(20);
@@ -71,9 +71,9 @@ async fn leases(api: &Api<Lease>) -> Result<Vec<(String, Option<Timestamp>)>, ku
     let mut params = ListParams::default().limit(PAGE);
     loop {
         let page = api.list(&params).await?;
-        found.extend(page.items.into_iter().filter_map(|lease| {
-            let node = lease.metadata.name?.strip_prefix(names::AGENT_LEASE)?.to_owned();
-            Some((node, lease.spec?.renew_time.map(|time| time.0)))
+        found.extend(page.items.iter().filter_map(|lease| {
+            let (node, renewed) = heartbeat(lease)?;
+            Some((node.to_owned(), renewed))
         }));
         match page.metadata.continue_.filter(|more| !more.is_empty()) {
             Some(more) => params = params.continue_token(&more),

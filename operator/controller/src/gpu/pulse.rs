@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
+use realsyn_objects::nodes::DEAD_AFTER;
 
 /// An agent whose Lease does not change for so long is silent: three renewals, and the time in which an agent that ends
 /// is started anew, by an update or after a fault.
@@ -15,8 +16,6 @@ const SILENT_AFTER: Duration = Duration::from_secs(90);
 const HEARD_AFTER: Duration = Duration::from_secs(30);
 /// Between two readings so far apart some failed.
 const MISSED: Duration = Duration::from_secs(50);
-/// A Lease that is older than this when it is first seen is from a dead agent, however wrong somebody's clock is.
-const OLD: SignedDuration = SignedDuration::from_mins(10);
 
 /// What was seen of the agents' Leases: a few words for each node.
 #[derive(Debug, Default)]
@@ -56,7 +55,7 @@ impl Pulses {
         }
         for (node, renewed) in leases {
             let Some(pulse) = self.agents.get_mut(&node) else {
-                let silent = renewed.filter(|renewed| now.duration_since(*renewed) > OLD);
+                let silent = renewed.filter(|renewed| now.duration_since(*renewed) > DEAD_AFTER);
                 let silent = silent.map(|since| Silent { since: whole(since), heard: None });
                 if silent.is_some() {
                     turns.push(node.clone());
