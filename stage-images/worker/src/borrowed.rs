@@ -2,11 +2,11 @@
 
 use realsyn_crds::{RealSynBuild, execution};
 use realsyn_dataset::protocol::{Ledger, StepState};
-use realsyn_plan::Digest;
 use realsyn_plan::graph::{BUILD, ids};
 use realsyn_plan::judge::Verdict;
 use realsyn_plan::layout::Seals;
 use realsyn_plan::recipe::{Recipes, inventory_digest};
+use realsyn_plan::{Digest, Step};
 
 use crate::session::SettingsError;
 
@@ -37,7 +37,10 @@ impl Sentences {
         let inventory_root = inventory.root();
         let recipes = Recipes::new(&spec, None, &inventory_root);
         let mut seals = Seals::new();
-        for step in BUILD.iter().filter(|s| s.id == ids::DOCUMENTS || s.id.stage.makes_sentences()) {
+        let steps: Vec<&Step> =
+            BUILD.iter().filter(|s| s.id == ids::DOCUMENTS || s.id.stage.makes_sentences()).collect();
+        ledger.read_ahead(&steps.iter().map(|s| (s.id, recipes.digests(s.id).0)).collect::<Vec<_>>())?;
+        for step in steps {
             let state = StepState {
                 step,
                 digests: recipes.digests(step.id),

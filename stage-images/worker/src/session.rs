@@ -306,7 +306,7 @@ impl Session {
                 (recipes, Some(ReleaseRun { name: release.metadata.name.clone(), spec, destination }))
             }
         };
-        Ok(Run {
+        let run = Run {
             ledger: self.ledger.clone(),
             source: self.source.clone(),
             mirrors: self.mirrors.clone(),
@@ -319,7 +319,10 @@ impl Session {
             sentences: sentences.as_ref().map(|s| s.inventory_root),
             seals: sentences.map(|s| s.seals).unwrap_or_default(),
             commits: Default::default(),
-        })
+        };
+        let steps = run.steps();
+        run.ledger.read_ahead(&steps.iter().map(|s| (s.id, run.recipes.digests(s.id).0)).collect::<Vec<_>>())?;
+        Ok(run)
     }
 
     /// Writes what the run is going to use, before it uses it. Returns the earlier reference if it differs.

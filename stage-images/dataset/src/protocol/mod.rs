@@ -12,7 +12,7 @@ mod tombstone;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use realsyn_plan::judge::{Generations, Question, Verdict, judge_commits, judge_seal};
 use realsyn_plan::layout::{Inventory, layout, made_from, partitions};
@@ -23,7 +23,7 @@ pub use by_hand::ByHandError;
 pub use refs::{Reference, Use, owner_uid};
 pub use tombstone::Tombstone;
 
-use crate::store::{Settled, Store, StoreError, StoreExt};
+use crate::store::{Settled, Store, StoreError, StoreExt, at_once};
 
 /// What can go wrong with records.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +71,11 @@ pub enum Committed {
 #[derive(Clone, Debug)]
 pub struct Ledger {
     store: Arc<dyn Store>,
+    /// Seals that were read before they were asked for. Each serves one look: what is asked again is read again.
+    ahead: Arc<Mutex<SealsAhead>>,
 }
+
+type SealsAhead = HashMap<(StepId, Digest), Generations<Seal>>;
 
 /// Everything about a step that its verdict depends on.
 pub struct StepState<'a> {
@@ -90,7 +94,17 @@ pub struct StepState<'a> {
 impl Ledger {
     /// Records below the root of `store`.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store }
+        Self { store, ahead: Arc::default() }
+    }
+
+    /// Reads the seals of these steps and stage digests, many at once, for looks that follow one after the other.
+    ///
+    /// # Errors
+    /// What stores do, and records that cannot be read.
+    pub fn read_ahead(&self, of: &[(StepId, Digest)]) -> Result<(), LedgerError> {
+        let seals = at_once(of.len(), |n| self.seals(of[n].0, &of[n].1))?;
+        self.ahead.lock().expect("no holder panics").extend(of.iter().copied().zip(seals));
+        Ok(())
     }
 
     /// The store.
@@ -139,6 +153,11 @@ impl Ledger {
             partitions: &partitions,
             max_rejected_share: state.max_rejected_share,
         };
+        // What was not sealed a moment ago may be by now; what was sealed is.
+        let ahead = self.ahead.lock().expect("no holder panics").remove(&(step.id, digests.0));
+        if let Some(sealed @ Verdict::Sealed(_)) = ahead.and_then(|seals| judge_seal(&question, &seals)) {
+            return Ok(Some(sealed));
+        }
         let seals = self.seals(step.id, &digests.0)?;
         if let Some(verdict) = judge_seal(&question, &seals) {
             return Ok(Some(verdict));
@@ -262,10 +281,13 @@ impl Ledger {
             }
             ControlFlow::Continue(())
         })?;
-        for (key, generation) in found {
+        let read = at_once(found.len(), |n| {
+            let (key, generation) = found[n];
             let name = records::commit_name(step, recipe, &key, generation);
             let bytes = self.store.get_required(&name)?;
-            let commit = (parse(&name, &bytes)?, Digest::of_bytes(&bytes));
+            Ok::<_, LedgerError>((parse(&name, &bytes)?, Digest::of_bytes(&bytes)))
+        })?;
+        for ((key, generation), commit) in found.into_iter().zip(read) {
             commits.entry(key).or_default().records.insert(generation, commit);
         }
         Ok(commits)

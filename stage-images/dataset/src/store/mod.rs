@@ -8,6 +8,7 @@
 //!
 //! All calls block. They are made from plain threads, never from inside an async runtime.
 
+mod at_once;
 mod directory;
 mod durable;
 mod error;
@@ -18,6 +19,7 @@ mod percent;
 mod probe;
 mod s3;
 
+pub use at_once::{AT_ONCE, at_once};
 pub use directory::DirectoryStore;
 pub use error::{Failure, StoreError};
 pub use ext::{Settled, StoreExt};

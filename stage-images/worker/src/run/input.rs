@@ -1,6 +1,8 @@
 //! What one shard of a step reads. Every read goes through the seals of the steps before it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -8,6 +10,7 @@ use half::f16;
 use realsyn_dataset::formats::parquet::Limits;
 use realsyn_dataset::formats::{Row, npy, table};
 use realsyn_dataset::protocol::LedgerError;
+use realsyn_dataset::store::{AT_ONCE, at_once};
 use realsyn_plan::graph::{Read, Step};
 use realsyn_plan::layout::ShardSpec;
 use realsyn_plan::records::{Commit, Object};
@@ -24,13 +27,18 @@ pub struct Job<'a> {
     /// Its number, key and group.
     pub spec: ShardSpec,
     ahead: HashMap<(String, u64), Bytes>,
+    /// What was read ahead of steps that are streamed: by step and role, the objects by shard number.
+    windows: Mutex<HashMap<(StepId, String), BTreeMap<u32, Bytes>>>,
     read: AtomicU64,
 }
+
+/// Bytes that are read ahead of one streamed step and role; one object may be larger.
+const WINDOW: u64 = 32 << 20;
 
 impl<'a> Job<'a> {
     /// A shard before anything is read.
     pub fn new(run: &'a Run, step: &'static Step, spec: ShardSpec) -> Self {
-        Self { run, step, spec, ahead: HashMap::new(), read: AtomicU64::new(0) }
+        Self { run, step, spec, ahead: HashMap::new(), windows: Mutex::default(), read: AtomicU64::new(0) }
     }
 
     /// Reads what the shard is declared to read by number or partition, so that computing need not wait for it.
@@ -41,15 +49,14 @@ impl<'a> Job<'a> {
             match *read {
                 Read::Shard(from) => {
                     let commit = self.run.commit(from, self.spec.number)?;
-                    for object in commit.data().iter().flat_map(|d| &d.objects) {
-                        ahead.insert((object.name.clone(), 0), self.fetch(from, self.spec.number, object)?);
-                    }
+                    let objects: Vec<&Object> = commit.data().iter().flat_map(|d| &d.objects).collect();
+                    let read = at_once(objects.len(), |n| self.fetch(from, self.spec.number, objects[n]))?;
+                    ahead.extend(objects.iter().map(|o| (o.name.clone(), 0)).zip(read));
                 }
                 Read::Partition(from, role) => {
-                    for part in self.parts(from, role)? {
-                        let bytes = self.fetch_part(&part)?;
-                        ahead.insert((part.name, part.offset), bytes);
-                    }
+                    let parts = self.parts(from, role)?;
+                    let read = at_once(parts.len(), |n| self.fetch_part(&parts[n]))?;
+                    ahead.extend(parts.into_iter().map(|part| (part.name, part.offset)).zip(read));
                 }
                 Read::Source | Read::Group(_) | Read::Whole(_) => {}
             }
@@ -93,6 +100,9 @@ impl<'a> Job<'a> {
 
     /// An object of any shard.
     pub fn object_of(&self, from: StepId, number: u32, role: &str) -> Result<Option<Bytes>, StageError> {
+        if let Some(end) = self.stream_end(from) {
+            return self.streamed(from, number..end, role);
+        }
         let commit = self.run.commit(from, number)?;
         let Some(object) = object_named(&commit, role) else { return Ok(None) };
         if let Some(bytes) = self.ahead.get(&(object.name.clone(), 0)) {
@@ -101,13 +111,57 @@ impl<'a> Job<'a> {
         Ok(Some(self.fetch(from, number, object)?))
     }
 
+    /// Where the shards of a step end that this one reads in order, from first to last; `None` for other steps.
+    fn stream_end(&self, from: StepId) -> Option<u32> {
+        self.step.reads.iter().find_map(|read| match *read {
+            Read::Group(step) if step == from => Some(self.spec.group.end),
+            Read::Whole(step) if step == from => Some(self.numbers(from).end),
+            _ => None,
+        })
+    }
+
+    /// The object of the first of these shards. What follows it is read with it, many requests at once, as far as a window
+    /// holds it.
+    fn streamed(&self, from: StepId, numbers: Range<u32>, role: &str) -> Result<Option<Bytes>, StageError> {
+        let (first, window) = (numbers.start, (from, role.to_owned()));
+        let ahead = |windows: &mut HashMap<_, BTreeMap<u32, Bytes>>| windows.get_mut(&window)?.remove(&first);
+        if let Some(bytes) = ahead(&mut self.windows.lock().expect("no holder panics")) {
+            return Ok(Some(bytes));
+        }
+        let numbers: Vec<u32> = numbers.take(AT_ONCE).collect();
+        let commits = at_once(numbers.len(), |n| Ok::<_, StageError>(self.run.commit(from, numbers[n]).ok()))?;
+        let named = |n: usize| object_named(commits[n].as_ref()?, role);
+        let mut room = WINDOW;
+        let fits = |n: &usize| {
+            let bytes = named(*n).map_or(0, |object| object.bytes);
+            let fits = *n == 0 || bytes <= room;
+            room = room.saturating_sub(bytes);
+            fits
+        };
+        let count = (0..numbers.len()).take_while(fits).count();
+        // What cannot be read is told when it is its turn.
+        let read = at_once(count, |n| {
+            let read = named(n).map(|object| self.fetch(from, numbers[n], object)).transpose();
+            Ok::<_, StageError>(read.ok().flatten())
+        })?;
+        let mut read: BTreeMap<u32, Bytes> =
+            numbers.iter().zip(read).filter_map(|(number, bytes)| Some((*number, bytes?))).collect();
+        let own = read.remove(&first);
+        self.windows.lock().expect("no holder panics").insert(window, read);
+        if own.is_some() {
+            return Ok(own);
+        }
+        let commit = self.run.commit(from, first)?;
+        object_named(&commit, role).map(|object| self.fetch(from, first, object)).transpose()
+    }
+
     /// A byte range of an object of any shard, unverified: for members of tar files.
     pub fn range_of(
         &self,
         from: StepId,
         number: u32,
         role: &str,
-        range: std::ops::Range<u64>,
+        range: Range<u64>,
     ) -> Result<Option<Vec<u8>>, StageError> {
         let commit = self.run.commit(from, number)?;
         let Some(object) = object_named(&commit, role) else { return Ok(None) };
@@ -116,12 +170,12 @@ impl<'a> Job<'a> {
     }
 
     /// Numbers of the shards in this group.
-    pub fn group(&self) -> std::ops::Range<u32> {
+    pub fn group(&self) -> Range<u32> {
         self.spec.group.clone()
     }
 
     /// Numbers of all shards of a step.
-    pub fn numbers(&self, from: StepId) -> std::ops::Range<u32> {
+    pub fn numbers(&self, from: StepId) -> Range<u32> {
         0..self.run.seals[&from].shards.len() as u32
     }
 
@@ -143,8 +197,9 @@ impl<'a> Job<'a> {
 
     fn parts(&self, from: StepId, role: &str) -> Result<Vec<PartAt>, StageError> {
         let mut parts = Vec::new();
-        for number in self.numbers(from) {
-            let commit = self.run.commit(from, number)?;
+        let numbers = self.numbers(from);
+        let commits = at_once(numbers.len(), |n| self.run.commit(from, n as u32))?;
+        for (number, commit) in numbers.zip(commits) {
             let Some(object) = object_named(&commit, role) else { continue };
             let index = object.parts.as_deref().unwrap_or_default();
             if let Ok(at) = index.binary_search_by_key(&self.spec.number, |p| p.partition) {
