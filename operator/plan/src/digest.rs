@@ -20,6 +20,15 @@ impl Digest {
         Self(*blake3::hash(bytes).as_bytes())
     }
 
+    /// The same of bytes that come piece by piece.
+    pub fn of_pieces<E>(pieces: impl IntoIterator<Item = Result<Vec<u8>, E>>) -> Result<Self, E> {
+        let mut hasher = blake3::Hasher::new();
+        for piece in pieces {
+            hasher.update(&piece?);
+        }
+        Ok(Self(*hasher.finalize().as_bytes()))
+    }
+
     /// Starts a digest over named parts.
     pub fn builder(domain: &str) -> Builder {
         Builder { hasher: blake3::Hasher::new_derive_key(&format!("realsyn.dev/v1 {domain}")) }

@@ -153,3 +153,35 @@ fn long_names_of_other_writers_are_understood_and_folders_passed_over() {
     let read: Vec<_> = TarReader::new(&bytes[..], 1 << 20).map(Result::unwrap).collect();
     assert_eq!(read, [(long.clone(), b"hi".to_vec()), (long, b"yo".to_vec())]);
 }
+
+#[test]
+fn an_archive_of_names_alone_is_not_indexed() {
+    // A long name in GNU's way before each file: 64 KB of name for a file of nothing.
+    let mut one = tar::Header::new_gnu();
+    one.set_entry_type(tar::EntryType::GNULongName);
+    one.set_size(65_000);
+    one.set_cksum();
+    let mut file = tar::Header::new_gnu();
+    file.set_size(0);
+    file.set_cksum();
+    let name = [one.as_bytes().to_vec(), vec![b'a'; 65_024], file.as_bytes().to_vec()].concat();
+    let mut endless = Endless { bytes: &name, read: 0 };
+    assert!(matches!(index(&mut endless), Err(FormatError::TooLarge { .. })));
+    assert!((128 << 20..136 << 20).contains(&endless.read), "{} bytes were read", endless.read);
+}
+
+/// The same bytes for ever.
+struct Endless<'a> {
+    bytes: &'a [u8],
+    read: usize,
+}
+
+impl std::io::Read for Endless<'_> {
+    fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
+        let rest = &self.bytes[self.read % self.bytes.len()..];
+        let length = rest.len().min(to.len());
+        to[..length].copy_from_slice(&rest[..length]);
+        self.read += length;
+        Ok(length)
+    }
+}

@@ -340,10 +340,12 @@ fn references_resolve_as_rfc_3986_says() {
 #[test]
 fn images_alone_become_documents() {
     let names = ["a.JPG", "b.txt", "d/c.webp", ".png", "png"];
-    let documents: Vec<_> = image_documents("https://i.example/set", names).collect();
+    let documents: Vec<_> = image_documents("https://i.example/set/", names).collect();
     let seen: Vec<_> = documents.iter().map(|d| (d.source_row, d.images[0].url.as_str(), d.blocks.len())).collect();
     assert_eq!(seen, [(0, "https://i.example/set/a.JPG", 0), (2, "https://i.example/set/d/c.webp", 0)]);
     assert_eq!(documents[0].url.as_deref(), Some("https://i.example/set/a.JPG"));
+    let marked = image_documents("s:///", ["100% #1?.png"]).next().unwrap();
+    assert_eq!(marked.images[0].url, "s:///100%25 %231%3F.png");
 }
 
 #[test]

@@ -29,6 +29,7 @@
 #![forbid(unsafe_code)]
 
 mod batches;
+mod clip;
 mod demo;
 mod efficientnet;
 mod error;
@@ -43,6 +44,7 @@ mod traits;
 mod weights;
 mod workers;
 
+pub use clip::{ClipTokenizer, is_blank_to_clip};
 pub use demo::{ConseEncoder, LabelCaptioner, LabelTagger, LabelTaggerOptions};
 pub use efficientnet::{Classified, EfficientNet, View};
 pub use error::ModelError;

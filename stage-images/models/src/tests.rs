@@ -48,7 +48,7 @@ fn golden() -> Golden {
     serde_json::from_str(include_str!("../tests/golden/golden.json")).unwrap()
 }
 
-fn folder(model: &str) -> Option<PathBuf> {
+pub(crate) fn folder(model: &str) -> Option<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.cache/models");
     let folder = std::env::var_os("REALSYN_MODELS").map_or(workspace, PathBuf::from).join(model);
     if !folder.is_dir() {

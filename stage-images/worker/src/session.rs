@@ -111,13 +111,6 @@ pub fn read_manifests(files: &[PathBuf]) -> anyhow::Result<Manifests> {
         releases.retain(|(_, release)| release.spec.build_ref.name != *name);
     }
     for (name, release) in &releases {
-        if release.spec.text_surface == TextSurface::ClipRoundtrip {
-            problems.push(format!(
-                "{name}: release {}: spec.textSurface: clipRoundtrip needs CLIP's vocabulary, which this version does not \
-                 carry; use raw",
-                release.metadata.name
-            ));
-        }
         problems.extend(validate_release(release, builds.first()).iter().map(|p| format!("{name}: {p}")));
     }
     if !problems.is_empty() {
@@ -306,6 +299,8 @@ impl Session {
                 (recipes, Some(ReleaseRun { name: release.metadata.name.clone(), spec, destination }))
             }
         };
+        let surface = named.contains_key("clip")
+            && self.manifests.releases.iter().any(|r| r.spec.text_surface == TextSurface::ClipRoundtrip);
         let run = Run {
             ledger: self.ledger.clone(),
             source: self.source.clone(),
@@ -314,7 +309,7 @@ impl Session {
             release,
             inventory,
             recipes,
-            models: Models::new(self.models_folder.clone(), named, self.server.clone()),
+            models: Models::new(self.models_folder.clone(), named, self.server.clone()).with_surface(surface),
             lists: Lists { base: self.manifests.base.clone(), options: self.options.clone() },
             sentences: sentences.as_ref().map(|s| s.inventory_root),
             seals: sentences.map(|s| s.seals).unwrap_or_default(),

@@ -71,11 +71,27 @@ fn a_release_of_another_build_is_named() {
 
 #[test]
 fn a_text_surface_that_cannot_be_made_is_refused_before_the_build_runs() {
-    let text = manifest(|m| {
-        m + "---\napiVersion: realsyn.dev/v1alpha1\nkind: RealSynRelease\nmetadata: {name: r}\nspec: {buildRef: {name: bad}, textSurface: clipRoundtrip}\n"
-    });
-    let said = refused(&text, |_| ());
-    assert!(said.contains("build.yaml") && said.contains("spec.textSurface") && said.contains("use raw"), "{said}");
+    let model = |folder: &Path, merges: Option<&str>| {
+        std::fs::create_dir_all(folder).unwrap();
+        std::fs::write(folder.join("weights"), "w").unwrap();
+        merges.iter().for_each(|text| std::fs::write(folder.join("merges.txt"), text).unwrap());
+    };
+    let said = |merges| {
+        let elsewhere = tempfile::tempdir().unwrap();
+        model(elsewhere.path(), merges);
+        let sha = realsyn_models::folder_sha256(elsewhere.path()).unwrap();
+        let text = manifest(|m| {
+            m.replace(SHA, &sha)
+                + "---\napiVersion: realsyn.dev/v1alpha1\nkind: RealSynRelease\nmetadata: {name: r}\nspec: {buildRef: {name: bad}, textSurface: clipRoundtrip}\n"
+        });
+        refused(&text, |folder| model(&folder.join("models/clip"), merges))
+    };
+    let without = said(None);
+    assert!(without.contains("spec.textSurface: clipRoundtrip") && without.contains("models/clip"), "{without}");
+    assert!(without.contains("put the merges.txt") && without.contains("write textSurface: raw"), "{without}");
+    let of_another = said(Some("#version: 0.2\n\u{120} t\n"));
+    assert!(of_another.contains("models.clip") && of_another.contains("models/clip/merges.txt"), "{of_another}");
+    assert!(of_another.contains("has 1 merges, and CLIP's vocabulary 48894"), "{of_another}");
 }
 
 #[test]

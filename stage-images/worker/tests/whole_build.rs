@@ -10,8 +10,11 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
-use realsyn_dataset::formats::table::write_table;
+use realsyn_dataset::formats::parquet::Limits;
+use realsyn_dataset::formats::table::{read_table, write_table};
+use realsyn_dataset::table_row;
 use realsyn_e2e::{Obelics, sample, write_corpus};
+use realsyn_models::ClipTokenizer;
 use realsyn_plan::graph::{BUILD, RELEASE, find, ids};
 use realsyn_plan::layout::ShardSpec;
 use realsyn_plan::placement::Ahead;
@@ -24,17 +27,22 @@ use realsyn_worker::progress::Quiet;
 use realsyn_worker::run::{Execution, Gpus, Job, Order};
 use realsyn_worker::session::{Locations, Session};
 use realsyn_worker::stage_command::{AdvanceArgs, advance};
+use realsyn_worker::stages::publish::ReleaseManifest;
 use realsyn_worker::stages::rows::{Gathered, Pair};
 use realsyn_worker::withdraw::{WithdrawArgs, withdraw};
+use serde::{Deserialize, Serialize};
 
 /// Documents in the sample that the tests build, and files they are written to.
 const DOCUMENTS: usize = 12;
 const FILES: usize = 4;
 /// Words of text kept of each document: enough for sentences of every kind, few enough to score in seconds.
 const WORDS: usize = 220;
+/// CLIP's merges, as open_clip ships them.
+const MERGES: &str = "bpe_simple_vocab_16e6.txt.gz";
 
 struct Fixture {
     folder: PathBuf,
+    /// The models, CLIP's merges beside the weights as in the folder of a real CLIP.
     models: PathBuf,
     images: PathBuf,
     /// The digest that an undisturbed build on one thread ends with.
@@ -68,9 +76,23 @@ fn prepare() -> Option<Fixture> {
     std::fs::create_dir_all(&folder).unwrap();
     let rows = sample(&openstax, DOCUMENTS, WORDS).unwrap();
     write_corpus(&folder.join("corpus"), &rows, FILES).unwrap();
+    let models = with_merges(&models, folder.join("models"));
     let mut fixture = Fixture { folder, models, images: openstax.join("images"), digest: String::new() };
     fixture.digest = fixture.digest_of("reference", &Execution { jobs: 1, order: Order::Forward, runs: 1, gpus: None });
     Some(fixture)
+}
+
+/// The models under links, the demonstration's CLIP with a link to CLIP's merges, if they are there.
+fn with_merges(models: &Path, folder: PathBuf) -> PathBuf {
+    let link = |from: &str, to: &str| std::os::unix::fs::symlink(models.join(from), folder.join(to)).unwrap();
+    std::fs::create_dir_all(folder.join("demo-clip")).unwrap();
+    for name in ["smollm2-135m-instruct", "demo-clip/text", "demo-clip/image"] {
+        link(name, name);
+    }
+    if models.join("clip-merges").join(MERGES).exists() {
+        link(&format!("clip-merges/{MERGES}"), &format!("demo-clip/{MERGES}"));
+    }
+    folder
 }
 
 /// What differs from the plain build file.
@@ -404,6 +426,68 @@ fn an_object_that_vanished_is_made_again_with_the_same_digest() {
     assert!(outcome.releases[0].1.pairs > 0);
 }
 
+table_row! {
+    /// What a release says of a pair in words.
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Texts {
+        key: String,
+        image_id: String,
+        text1_id: Option<String>,
+        text1: Option<String>,
+        text2: Option<String>,
+        text3: Option<String>,
+        syn_text: String,
+    }
+}
+
+fn texts(release: &ReleaseManifest) -> Vec<Texts> {
+    let files = release.files.iter().filter(|f| f.name.ends_with(".parquet"));
+    let bytes = files.map(|f| std::fs::read(Path::new(&release.uri).join(&f.name)).unwrap());
+    bytes.flat_map(|bytes| read_table::<Texts>(bytes.into(), &Limits::default()).unwrap()).collect()
+}
+
+/// `textSurface: clipRoundtrip` writes every text as CLIP's tokenizer gives it back, and changes nothing else. What the
+/// tokenizer makes of a text is held to open_clip in `realsyn-models`.
+#[test]
+fn texts_are_written_as_clip_sees_them() {
+    let Some((f, _one)) = fixture() else { return };
+    let merges = f.models.join("demo-clip").join(MERGES);
+    if !merges.exists() {
+        eprintln!("SKIPPED: clip-merges is not among the models; run scripts/fetch-models.py");
+        return;
+    }
+    f.copy_of_the_reference("surface");
+    let raw = f.run("surface", &Change::default(), false, &TWO).unwrap();
+    let change = Change { release: "  textSurface: clipRoundtrip\n", ..Change::default() };
+    let outcome = f.run("surface", &change, false, &TWO).unwrap();
+    let (raw, written) = (&raw.releases[0].1, &outcome.releases[0].1);
+    assert_eq!(raw.digest.to_string(), f.digest);
+    assert_ne!(written.digest, raw.digest);
+    assert_eq!(written.pairs, raw.pairs);
+
+    let tokenizer = ClipTokenizer::load(&merges).unwrap();
+    let (before, after) = (texts(raw), texts(written));
+    assert_eq!(before.len() as u64, raw.pairs);
+    let mut changed = 0;
+    for (before, after) in before.iter().zip(&after) {
+        assert_eq!((&before.key, &before.image_id, &before.text1_id), (&after.key, &after.image_id, &after.text1_id));
+        let synthetic = (Some(before.syn_text.as_str()), Some(after.syn_text.as_str()));
+        let found = [(&before.text1, &after.text1), (&before.text2, &after.text2), (&before.text3, &after.text3)];
+        for (before, after) in found.map(|(b, a)| (b.as_deref(), a.as_deref())).into_iter().chain([synthetic]) {
+            assert_eq!(before.map(|text| tokenizer.roundtrip(text)).as_deref(), after);
+            assert!(after.is_none_or(|text| !text.is_empty()));
+            changed += usize::from(before != after);
+        }
+    }
+    assert!(changed > after.len(), "{changed} texts changed");
+    let card = std::fs::read_to_string(Path::new(&written.uri).join("README.md")).unwrap();
+    assert!(card.contains("textSurface: clipRoundtrip"), "{card}");
+    let tar = written.files.iter().find(|file| file.name.ends_with(".tar")).unwrap();
+    let tar = std::fs::read(Path::new(&written.uri).join(&tar.name)).unwrap();
+    let said = after[0].text1.as_deref().unwrap().as_bytes();
+    assert!(tar.windows(said.len()).filter(|part| *part == said).count() >= 2, "in KEY.txt and as the caption");
+}
+
 /// With `retain: Delete` what a release published goes with it, and what it held of the store is free; the build stays.
 #[test]
 fn a_release_is_taken_back() {
@@ -489,6 +573,10 @@ fn images_without_text_get_the_sentences_of_another_build() {
     for image in all.iter().step_by(all.len() / 10) {
         std::fs::copy(image, pictures.join(image.file_name().unwrap())).unwrap();
     }
+    // Some of them in an archive, as img2dataset writes them.
+    let more: Vec<&PathBuf> = all.iter().skip(all.len() / 20).step_by(all.len() / 4).collect();
+    let archive = Command::new("tar").arg("-cf").arg(pictures.join("00000.tar")).args(more).status().unwrap();
+    assert!(archive.success());
     let text = f.manifest("borrowed-text", &Change::default());
     let own = std::fs::read_to_string(&text).unwrap();
     // The models are the same, by their hashes.

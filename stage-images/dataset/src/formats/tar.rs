@@ -11,6 +11,9 @@ const BLOCK: usize = 512;
 const WHAT: &str = "the tar";
 /// Longest name that an extended header may give.
 const MAX_EXTENSION: u64 = 64 << 10;
+/// Most files of an archive that is indexed, and most bytes of their names. img2dataset writes 30,000 files into one.
+const MAX_FILES: u64 = 1_000_000;
+const MAX_NAMES: u64 = 128 << 20;
 
 /// Writes an archive whose bytes depend on names and contents alone: modification time 0, user and group 0 without
 /// names, mode 0644.
@@ -216,11 +219,15 @@ fn pax_path(content: &[u8]) -> Result<Option<Vec<u8>>, FormatError> {
     Ok(path)
 }
 
-/// The files of an archive with their places, so that one of them can be read by its range. Contents are passed over.
+/// The files of an archive with their places, so that one of them can be read by its range. Contents are passed over. More
+/// than a million files, or 128 MiB of names, are an error.
 pub fn index(input: impl Read) -> Result<Vec<IndexEntry>, FormatError> {
     let mut reader = TarReader::new(input, u64::MAX);
-    let mut entries = Vec::new();
+    let (mut entries, mut names) = (Vec::new(), 0);
     while let Some((name, len)) = reader.next_file()? {
+        names += name.len() as u64;
+        FormatError::check("the length of all names in the tar", names, MAX_NAMES)?;
+        FormatError::check("the number of files in the tar", entries.len() as u64 + 1, MAX_FILES)?;
         entries.push(IndexEntry { name, offset: reader.position, len });
         reader.pass_over(len)?;
         reader.pass_over(padding(len) as u64)?;

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use realsyn_crds::{Stage, execution};
+use realsyn_crds::{Stage, TextSurface, execution};
 use realsyn_dataset::protocol::{Committed, LedgerError};
 use realsyn_plan::judge::{Missing, Verdict};
 use realsyn_plan::records::{Commit, Effort, Outcome};
@@ -92,7 +92,8 @@ pub fn run_step(
                 );
             }
             Some(Verdict::Run(missing)) => {
-                if step.id.stage != Stage::Release {
+                let surface = run.release.as_ref().is_some_and(|r| r.spec.text_surface == TextSurface::ClipRoundtrip);
+                if step.id.stage != Stage::Release || surface {
                     // A missing model is better known before the first stage than after hours of decoding.
                     run.models.check()?;
                 }

@@ -1,5 +1,6 @@
 //! Carrying out a plan: what every stage sees of a run, and the machinery that turns a shard into a commit.
 
+mod archive;
 mod execute;
 mod gpus;
 mod input;
@@ -21,6 +22,7 @@ use realsyn_plan::recipe::Recipes;
 use realsyn_plan::records::Commit;
 use realsyn_plan::{Digest, Step, StepId};
 
+pub use archive::{ArchiveError, Archives, Place, files_of, is_archive};
 pub use execute::{ENDING, Execution, Order, Progress, StepEnd, attempt_name, run_shards, run_step};
 pub use gpus::Gpus;
 pub use input::Job;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use realsyn_models::{
-    Captioner, ConseEncoder, EfficientNet, Generator, ImageEncoder, LabelCaptioner, LabelTagger, LabelTaggerOptions,
-    MiniLm, Scorer, SmolLm, SmolLmOptions, Tagger, TextEncoder, folder_sha256,
+    Captioner, ClipTokenizer, ConseEncoder, EfficientNet, Generator, ImageEncoder, LabelCaptioner, LabelTagger,
+    LabelTaggerOptions, MiniLm, Scorer, SmolLm, SmolLmOptions, Tagger, TextEncoder, folder_sha256,
 };
 
 use super::writer::Server;
@@ -32,6 +32,15 @@ pub enum ModelError {
     /// The build names no such model.
     #[error("models.{0} is not set, and a stage needs it: name its `sha256`")]
     NotNamed(String),
+    /// A release wants its texts as CLIP's tokenizer writes them, and the tokenizer is not there.
+    #[error(
+        "spec.textSurface: clipRoundtrip needs CLIP's merges, and {} of models.clip has none: put the merges.txt of the CLIP \
+         model into that folder and correct the model's sha256, or write textSurface: raw", folder.display()
+    )]
+    NoMerges {
+        /// The folder of `models.clip`.
+        folder: PathBuf,
+    },
     /// It cannot be read.
     #[error("models.{role}: {source}")]
     Unusable {
@@ -78,6 +87,8 @@ pub struct Models {
     pub(super) chat: Mutex<Option<Arc<Chat>>>,
     hashes: OnceLock<Vec<(PathBuf, String)>>,
     checked: OnceLock<()>,
+    surface: bool,
+    tokenizer: OnceLock<Arc<ClipTokenizer>>,
     clip: Mutex<Option<Arc<Clip>>>,
     language: Mutex<HashMap<LanguageKey, Arc<SmolLm>>>,
     tagger: Mutex<Option<(TaggerKey, Arc<LabelTagger>)>>,
@@ -93,16 +104,26 @@ impl Models {
             chat: Mutex::default(),
             hashes: OnceLock::new(),
             checked: OnceLock::new(),
+            surface: false,
+            tokenizer: OnceLock::new(),
             clip: Mutex::default(),
             language: Mutex::default(),
             tagger: Mutex::default(),
         }
     }
 
-    /// Finds every named model and compares its hash, once, without loading it.
+    /// Says whether a release will ask for [`Self::clip_tokenizer`].
+    pub fn with_surface(self, surface: bool) -> Self {
+        Self { surface, ..self }
+    }
+
+    /// Finds every named model and compares its hash, once, without loading it; and CLIP's merges, if a release asks for them.
     pub fn check(&self) -> Result<(), ModelError> {
         if self.checked.get().is_none() {
             self.named.keys().try_for_each(|role| self.find(role).map(drop))?;
+            if self.surface {
+                self.clip_tokenizer()?;
+            }
             self.checked.get_or_init(|| ());
         }
         Ok(())
@@ -174,6 +195,17 @@ impl Models {
         // One language model at a time: a run scores first and generates later, and weights are large.
         loaded.clear();
         Ok(loaded.entry(key).or_insert(Arc::new(model)).clone())
+    }
+
+    /// The tokenizer of the model `clip`, by the merges in its folder.
+    pub fn clip_tokenizer(&self) -> Result<Arc<ClipTokenizer>, ModelError> {
+        if let Some(tokenizer) = self.tokenizer.get() {
+            return Ok(tokenizer.clone());
+        }
+        let folder = self.find("clip")?;
+        let file = ClipTokenizer::file(&folder).ok_or(ModelError::NoMerges { folder })?;
+        let tokenizer = Arc::new(ClipTokenizer::load(&file).map_err(unusable("clip"))?);
+        Ok(self.tokenizer.get_or_init(|| tokenizer).clone())
     }
 
     /// Texts to the shared space.

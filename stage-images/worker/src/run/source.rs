@@ -5,12 +5,18 @@ use std::sync::Arc;
 
 use realsyn_crds::{Format, ImageMirror};
 use realsyn_dataset::formats::inventory::cut_runs;
-use realsyn_dataset::store::{Store, StoreError, StoreExt};
+use realsyn_dataset::formats::readers;
+use realsyn_dataset::store::{Store, StoreError};
 use realsyn_plan::Digest;
 use realsyn_plan::layout::{Inventory, SourceFile, SourceShard};
 
+use super::archive::is_archive;
+
 /// Bytes of small files (pages, pictures) that make one shard, on average.
 const RUN_BYTES: u64 = 256 << 10;
+
+/// Bytes of a file that are in memory while it is hashed.
+const PIECE: u64 = 8 << 20;
 
 /// The URL prefix of the source's own files, where the build names no mirror.
 pub const SOURCE_PREFIX: &str = "source:///";
@@ -39,12 +45,16 @@ impl Source {
             ControlFlow::Continue(())
         })?;
         for file in files.iter_mut().filter(|f| f.version.is_empty()) {
-            file.version = Digest::of_bytes(&self.store.get_required(&file.name)?).to_string();
+            let piece = |at: u64| self.store.get_range(&file.name, at..file.bytes.min(at + PIECE));
+            let pieces = (0..file.bytes).step_by(PIECE as usize).map(piece);
+            file.version = Digest::of_pieces(pieces)?.to_string();
         }
         let shards = match self.format {
             Format::Html | Format::Images => {
+                let (archives, files): (Vec<_>, Vec<_>) = files.into_iter().partition(|f| is_archive(&f.name));
                 let sizes: Vec<(String, u64)> = files.iter().map(|f| (f.name.clone(), f.bytes)).collect();
-                cut_runs(&sizes, RUN_BYTES).into_iter().map(|run| files[run].to_vec()).collect()
+                let runs = cut_runs(&sizes, RUN_BYTES).into_iter().map(|run| files[run].to_vec());
+                runs.chain(archives.into_iter().map(|archive| vec![archive])).collect()
             }
             Format::Obelics | Format::Mmc4 | Format::Omnicorpus => {
                 files.into_iter().map(|f| vec![f]).collect::<Vec<_>>()
@@ -57,7 +67,7 @@ impl Source {
         let lower = name.to_ascii_lowercase();
         let endings: &[&str] = match self.format {
             Format::Html => &[".html", ".htm", ".xhtml"],
-            Format::Images => &[".jpg", ".jpeg", ".png", ".webp", ".gif"],
+            Format::Images => return readers::is_image(name) || is_archive(name),
             Format::Obelics | Format::Omnicorpus => &[".parquet"],
             Format::Mmc4 => &[".jsonl"],
         };

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use realsyn_crds::TextSurface;
 use realsyn_plan::graph::{BUILD, RELEASE};
 
 use super::publish::ReleaseManifest;
@@ -30,6 +31,13 @@ pub fn text(run: &Run, release: &ReleaseRun, manifest: &ReleaseManifest) -> Stri
     card.push_str(
         "`NNNNN.parquet` hold the same rows as columns. `manifest.json` names every file with its BLAKE3 hash.\n\n",
     );
+    card.push_str(match release.spec.text_surface {
+        TextSurface::Raw => "Texts are written as in their documents.\n\n",
+        TextSurface::ClipRoundtrip => {
+            "Texts are written as CLIP's tokenizer gives them back (`textSurface: clipRoundtrip`): lower case, spaces round \
+             words, digits and punctuation, cut to 77 tokens. `textN_id` is the id of the text before that.\n\n"
+        }
+    });
     card.push_str("## Licence\n\nTexts and images keep the licences of the documents they come from: see `licence` and `document_urls` of each row. ");
     card.push_str("Synthetic texts were written by a model and may be wrong.\n\n");
     card.push_str("## Models\n\n");

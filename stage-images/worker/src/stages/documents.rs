@@ -1,21 +1,32 @@
 //! `documents`: any source format to one table of documents, text blocks and image references.
 
+use std::collections::HashSet;
+
 use realsyn_crds::Format;
 use realsyn_dataset::formats::FormatError;
 use realsyn_dataset::formats::parquet::Limits;
 use realsyn_dataset::formats::readers::{self, Document as ReadDocument, DocumentLimits, DocumentReject};
+use realsyn_dataset::store::check_name;
 use realsyn_plan::Id;
 
 use super::rows::{Block, Document, Dropped, ImageRef};
-use crate::run::{Job, Output, SOURCE_PREFIX, StageError};
+use crate::run::{ArchiveError, Job, Output, SOURCE_PREFIX, StageError, files_of, is_archive};
 
 /// `documents/extract`: one source shard.
 pub fn extract(job: &Job) -> Result<Output, StageError> {
     let settings = &job.run.build.stages.documents;
     let shard = &job.run.inventory.shards[job.spec.number as usize];
     let mut tables = Tables { max_block: settings.max_block_bytes as usize, ..Tables::default() };
-    let base = base_url(job);
+    let mirrors = &job.run.build.source.image_mirrors;
+    // Below which URL the source's files stand: that of the first mirror, or one that leads to the source itself.
+    let prefix = mirrors.first().map_or(SOURCE_PREFIX, |m| m.prefix.as_str());
+    // One slash: the source's own prefix ends in three.
+    let base = prefix.strip_suffix('/').unwrap_or(prefix);
     for file in &shard.files {
+        if job.run.source.format == Format::Images && is_archive(&file.name) {
+            tables.add_archive(job, &file.name, prefix)?;
+            continue;
+        }
         let Some(bytes) = job.run.source.store.get(&file.name)? else {
             tables.drop_file(&file.name, "file-gone");
             continue;
@@ -24,7 +35,7 @@ pub fn extract(job: &Job) -> Result<Output, StageError> {
         let mut visit = |document: Result<ReadDocument, DocumentReject>| tables.add(&file.name, document);
         match job.run.source.format {
             Format::Html => visit(readers::read_html(&bytes, &format!("{base}/{}", file.name), 0, &limits)),
-            Format::Images => readers::image_documents(&base, [file.name.as_str()]).for_each(|d| visit(Ok(d))),
+            Format::Images => readers::image_documents(prefix, [file.name.as_str()]).for_each(|d| visit(Ok(d))),
             Format::Obelics | Format::Mmc4 | Format::Omnicorpus => {
                 let each = |document| {
                     visit(document);
@@ -52,14 +63,6 @@ pub fn extract(job: &Job) -> Result<Output, StageError> {
     Ok(out)
 }
 
-/// The URL below which the source's files stand: the first mirror's prefix, or a prefix that leads to the source itself.
-fn base_url(job: &Job) -> String {
-    let mirrors = &job.run.build.source.image_mirrors;
-    let prefix = mirrors.first().map_or(SOURCE_PREFIX, |m| m.prefix.as_str());
-    // One slash: the source's own prefix ends in three.
-    prefix.strip_suffix('/').unwrap_or(prefix).to_owned()
-}
-
 #[derive(Default)]
 struct Tables {
     max_block: usize,
@@ -74,6 +77,38 @@ impl Tables {
     fn drop_file(&mut self, name: &str, reason: &str) {
         self.seen += 1;
         self.dropped.push(Dropped { what: name.to_owned(), reason: reason.to_owned(), of: None, value: None });
+    }
+
+    /// One document for each picture in an archive of the source. A name that no file may have, or that another file of the
+    /// archive had before, costs the picture; an archive that is cut or broken is no archive.
+    fn add_archive(&mut self, job: &Job, file: &str, prefix: &str) -> Result<(), StageError> {
+        let entries = match files_of(job.run.source.store.as_ref(), file) {
+            Ok(Some(entries)) => entries,
+            Ok(None) => {
+                self.drop_file(file, "file-gone");
+                return Ok(());
+            }
+            Err(ArchiveError::Format(e)) => {
+                return Err(StageError::Data { reason: "unreadable-file", detail: format!("{file}: {e}") });
+            }
+            Err(ArchiveError::Store(e)) => return Err(e.into()),
+        };
+        let mut seen = HashSet::new();
+        let mut names = Vec::with_capacity(entries.len());
+        for (row, name) in entries.iter().map(|entry| entry.name.as_str()).enumerate() {
+            let reason = match name {
+                _ if !readers::is_image(name) => None,
+                _ if check_name(name).is_err() => Some("bad-name"),
+                _ if !seen.insert(name) => Some("name-twice"),
+                _ => None,
+            };
+            reason.iter().for_each(|reason| self.drop_file(&format!("{file}#{row}"), reason));
+            // A name that is no picture's keeps its number.
+            names.push(if reason.is_some() { "" } else { name });
+        }
+        let base = format!("{}/{}", prefix.strip_suffix('/').unwrap_or(prefix), readers::escape(file));
+        readers::image_documents(&base, names).for_each(|document| self.add(file, Ok(document)));
+        Ok(())
     }
 
     fn add(&mut self, file: &str, document: Result<ReadDocument, DocumentReject>) {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use half::f16;
+use realsyn_crds::Format;
 use realsyn_dataset::formats::tar::{TarReader, TarWriter};
 use realsyn_dataset::formats::{Blob, FormatError};
 use realsyn_dataset::store::check_name;
@@ -17,7 +18,7 @@ use super::rows::{
     ClusteredImage, Decoded, Dropped, Duplicate, EmbeddedImage, Fetched, HomeImage, Image, ImageRef, Occurrence,
     PlacedImage,
 };
-use crate::run::{Job, Output, StageError};
+use crate::run::{Archives, Job, Output, StageError};
 
 /// The largest image that is fetched at all, in bytes. What a build accepts is decided when it is decoded.
 const MAX_FETCHED: u64 = 64 << 20;
@@ -31,11 +32,12 @@ pub fn fetch(job: &Job) -> Result<Output, StageError> {
     let mut by_url: HashMap<String, (&'static str, Option<Id>)> = HashMap::new();
     let mut stored: BTreeSet<Id> = BTreeSet::new();
     let mut results = Vec::with_capacity(refs.len());
+    let mut archives = Archives::default();
     for r in refs {
         let (status, image) = match by_url.get(&r.url) {
             Some(known) => *known,
             None => {
-                let got = fetch_one(job, &r.url)?;
+                let got = fetch_one(job, &r.url, &mut archives)?;
                 if let Ok(bytes) = &got {
                     let id = Id::of_image(bytes);
                     if stored.insert(id) {
@@ -68,11 +70,20 @@ pub fn fetch(job: &Job) -> Result<Output, StageError> {
     Ok(out)
 }
 
-fn fetch_one(job: &Job, url: &str) -> Result<Result<Vec<u8>, &'static str>, StageError> {
+fn fetch_one(job: &Job, url: &str, archives: &mut Archives) -> Result<Result<Vec<u8>, &'static str>, StageError> {
     let Some((store, name)) = job.run.mirrors.find(url) else { return Ok(Err("not-fetched")) };
     // A name that no store can have is a reference that leads nowhere, not trouble with the store.
     if check_name(&name).is_err() {
         return Ok(Err("missing"));
+    }
+    if job.run.source.format == Format::Images
+        && let Some(place) = archives.find(store.as_ref(), &name)?
+    {
+        return match place.range {
+            None => Ok(Err("missing")),
+            Some(range) if range.end - range.start > MAX_FETCHED => Ok(Err("too-many-bytes")),
+            Some(range) => Ok(Ok(store.get_range(place.archive, range)?)),
+        };
     }
     match store.size(&name)? {
         None => Ok(Err("missing")),

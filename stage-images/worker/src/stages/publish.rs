@@ -1,14 +1,16 @@
 //! A release's second half: pictures and texts to their shards, tars and Parquet, and the publication.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
-use realsyn_crds::ReleaseFormat;
+use realsyn_crds::{ReleaseFormat, TextSurface};
 use realsyn_dataset::formats::release::{
     ReleaseRow, ReleaseText, append_sample, sample_json, sample_key, write_release_parquet,
 };
 use realsyn_dataset::formats::tar::TarWriter;
 use realsyn_dataset::formats::{Blob, FormatError};
 use realsyn_dataset::store::{Settled, StoreExt};
+use realsyn_models::ClipTokenizer;
 use realsyn_plan::graph::ids;
 use realsyn_plan::{Digest, Id};
 use serde::{Deserialize, Serialize};
@@ -65,8 +67,20 @@ impl ReleaseManifest {
     }
 }
 
-fn release(run: &Run) -> Result<&ReleaseRun, StageError> {
+/// The release that a run makes.
+pub fn release(run: &Run) -> Result<&ReleaseRun, StageError> {
     run.release.as_ref().ok_or_else(|| StageError::Trouble(anyhow::anyhow!("a release step needs a release")))
+}
+
+/// What writes a release's texts, where they are not written as they are.
+///
+/// # Errors
+/// The model `clip` is not there, or its folder has no merges.
+pub fn surface(run: &Run) -> Result<Option<Arc<ClipTokenizer>>, StageError> {
+    match release(run)?.spec.text_surface {
+        TextSurface::Raw => Ok(None),
+        TextSurface::ClipRoundtrip => Ok(Some(run.models.clip_tokenizer()?)),
+    }
 }
 
 fn trouble(error: FormatError) -> StageError {
@@ -107,13 +121,18 @@ pub fn gather(job: &Job) -> Result<Output, StageError> {
 pub fn pack(job: &Job) -> Result<Output, StageError> {
     let spec = &release(job.run)?.spec;
     let texts = spec.texts as usize;
+    let surface = surface(job.run)?;
     let mut gathered: Vec<Gathered> = job.partition(ids::GATHER, "rows")?;
     gathered.sort_by_key(|g| g.place);
     let shard = u64::from(job.spec.number);
     let mut content = Digest::builder("release shard");
     let mut rows = Vec::with_capacity(gathered.len());
     let mut pictures = Vec::with_capacity(gathered.len());
-    for g in gathered {
+    for mut g in gathered {
+        if let Some(tokenizer) = &surface {
+            let written = g.pair.candidates.iter_mut().take(texts).map(|c| &mut c.text);
+            written.chain([&mut g.pair.synthetic]).for_each(|text| *text = tokenizer.roundtrip(text));
+        }
         let key = sample_key(shard, g.place.into(), spec.samples_per_shard.into());
         let row = release_row(key, g.pair, &g.jpeg.0, (g.jpeg_width, g.jpeg_height), texts);
         // The key says where a pair lies, not what it is; the row names the picture by its hash.

@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use realsyn_crds::{Similarity, SimilarityMetric};
+use realsyn_crds::{Similarity, SimilarityMetric, TextSurface};
 use realsyn_dataset::table_row;
+use realsyn_models::is_blank_to_clip;
 use realsyn_plan::Id;
 use realsyn_plan::graph::ids;
 use realsyn_plan::ids::OrderKey;
 use realsyn_plan::records::Histogram;
 use serde::{Deserialize, Serialize};
 
+use super::publish::{release, surface};
 use super::rows::{
     Captioned, ClusteredImage, Dropped, Generated, HomeImage, Image, Pair, PairScore, Retrieved, Selected,
     SentenceOccurrence, TagScore, Tagged, TakenDown,
@@ -42,6 +44,9 @@ pub fn takedown(job: &Job) -> Result<Output, StageError> {
 /// `pairs`: every image of a home shard with all that a release may say of it, or the reason why it cannot be released.
 pub fn pairs(job: &Job) -> Result<Output, StageError> {
     let takedowns = Takedowns::of(job)?;
+    let of_clip = release(job.run)?.spec.text_surface == TextSurface::ClipRoundtrip;
+    // Nothing would be left of such a text: the next takes its place.
+    let is_blank = |text: &str| of_clip && is_blank_to_clip(text);
     let mut gone: HashSet<Id> = HashSet::new();
     for number in job.numbers(ids::TAKEDOWN) {
         gone.extend(job.table_of::<TakenDown>(ids::TAKEDOWN, number, "sentences")?.into_iter().map(|t| t.sentence));
@@ -71,6 +76,9 @@ pub fn pairs(job: &Job) -> Result<Output, StageError> {
         // The synthetic text was written from the first sentence: without it, it has no ground to stand on.
         let first_gone = candidates.first().is_some_and(|c| gone.contains(&c.sentence));
         candidates.retain(|c| !gone.contains(&c.sentence));
+        let left = candidates.len();
+        candidates.retain(|c| !is_blank(&c.text));
+        let none_left = left > 0 && candidates.is_empty();
         let cosine = cosines.get(&image).copied().flatten();
         let synthetic = generated.as_ref().and_then(|g| g.text.clone());
         let reason = if takedowns.names(image) || occurrences.iter().any(|o| takedowns.matches_occurrence(o)) {
@@ -79,6 +87,8 @@ pub fn pairs(job: &Job) -> Result<Output, StageError> {
             Some("sentence-taken-down".to_owned())
         } else if synthetic.is_none() || cosine.is_none() {
             Some(generated.map_or_else(|| "no-synthetic-text".into(), |g| format!("generate-{}", g.outcome)))
+        } else if none_left || synthetic.as_deref().is_some_and(is_blank) {
+            Some("blank-text".to_owned())
         } else {
             None
         };
@@ -149,7 +159,9 @@ table_row! {
 
 /// `select`: band, balance and order, over everything.
 pub fn select(job: &Job) -> Result<Output, StageError> {
-    let release = job.run.release.as_ref().ok_or_else(|| anyhow::anyhow!("a release step needs a release"))?;
+    let release = release(job.run)?;
+    // Better known here than after the pictures were moved.
+    surface(job.run)?;
     let mut pairs = Vec::new();
     for number in job.numbers(ids::PAIRS) {
         pairs.extend(job.table_of::<PairKey>(ids::PAIRS, number, "pairs")?.into_iter().map(|p| Candidate {

@@ -12,7 +12,7 @@ mod url;
 use serde::{Deserialize, Serialize};
 
 pub use html::read_html;
-pub use images::image_documents;
+pub use images::{escape, image_documents, is_image};
 pub use obelics::{OBELICS_COLUMNS, read_obelics};
 pub use url::resolve_url;
 
