@@ -1,12 +1,10 @@
-//! Images at their shards: `fetch`, `image-decode`, `image-policy`, `image-embed`, and the way home from the clusters.
+//! Images at their shards: `image-decode`, `image-policy`, `image-embed`, and the way home from the clusters.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use half::f16;
-use realsyn_crds::Format;
 use realsyn_dataset::formats::tar::{TarReader, TarWriter};
 use realsyn_dataset::formats::{Blob, FormatError};
-use realsyn_dataset::store::check_name;
 use realsyn_models::RgbView;
 use realsyn_plan::Id;
 use realsyn_plan::graph::ids;
@@ -14,83 +12,11 @@ use realsyn_plan::ids::OrderKey;
 use realsyn_vision::{DecodeLimits, Fingerprint, Rgb, ShapeRules, Thresholds};
 use sha2::{Digest as _, Sha256};
 
+use super::fetch::MAX_FETCHED;
 use super::rows::{
-    ClusteredImage, Decoded, Dropped, Duplicate, EmbeddedImage, Fetched, HomeImage, Image, ImageRef, Occurrence,
-    PlacedImage,
+    ClusteredImage, Decoded, Dropped, Duplicate, EmbeddedImage, Fetched, HomeImage, Image, Occurrence, PlacedImage,
 };
-use crate::run::{Archives, Job, Output, StageError};
-
-/// The largest image that is fetched at all, in bytes. What a build accepts is decided when it is decoded.
-const MAX_FETCHED: u64 = 64 << 20;
-
-/// `fetch/fetch`: every image URL of a shard to bytes, from where its mirror maps it. One result per reference; one
-/// member per distinct image.
-pub fn fetch(job: &Job) -> Result<Output, StageError> {
-    let refs: Vec<ImageRef> = job.shard(ids::DOCUMENTS, "images")?;
-    let mut out = Output::default();
-    let mut media = TarWriter::new(Vec::new());
-    let mut by_url: HashMap<String, (&'static str, Option<Id>)> = HashMap::new();
-    let mut stored: BTreeSet<Id> = BTreeSet::new();
-    let mut results = Vec::with_capacity(refs.len());
-    let mut archives = Archives::default();
-    for r in refs {
-        let (status, image) = match by_url.get(&r.url) {
-            Some(known) => *known,
-            None => {
-                let got = fetch_one(job, &r.url, &mut archives)?;
-                if let Ok(bytes) = &got {
-                    let id = Id::of_image(bytes);
-                    if stored.insert(id) {
-                        media.append(&id.to_string(), bytes).map_err(trouble)?;
-                    }
-                }
-                let known = got.map_or_else(|status| (status, None), |bytes| ("fetched", Some(Id::of_image(&bytes))));
-                by_url.insert(r.url.clone(), known);
-                known
-            }
-        };
-        out.count("in", 1);
-        match image {
-            Some(_) => out.count("out", 1),
-            None => out.count(format!("dropped.{status}"), 1),
-        }
-        results.push(Fetched {
-            document: r.document,
-            document_url: r.document_url,
-            position: r.position,
-            url: r.url,
-            alt: r.alt,
-            licence: r.licence,
-            status: status.to_owned(),
-            image,
-        });
-    }
-    out.table("results", &results)?;
-    out.object("media", "tar", stored.len() as u64, media.finish().map_err(trouble)?);
-    Ok(out)
-}
-
-fn fetch_one(job: &Job, url: &str, archives: &mut Archives) -> Result<Result<Vec<u8>, &'static str>, StageError> {
-    let Some((store, name)) = job.run.mirrors.find(url) else { return Ok(Err("not-fetched")) };
-    // A name that no store can have is a reference that leads nowhere, not trouble with the store.
-    if check_name(&name).is_err() {
-        return Ok(Err("missing"));
-    }
-    if job.run.source.format == Format::Images
-        && let Some(place) = archives.find(store.as_ref(), &name)?
-    {
-        return match place.range {
-            None => Ok(Err("missing")),
-            Some(range) if range.end - range.start > MAX_FETCHED => Ok(Err("too-many-bytes")),
-            Some(range) => Ok(Ok(store.get_range(place.archive, range)?)),
-        };
-    }
-    match store.size(&name)? {
-        None => Ok(Err("missing")),
-        Some(size) if size > MAX_FETCHED => Ok(Err("too-many-bytes")),
-        Some(_) => Ok(store.get(&name)?.ok_or("missing")),
-    }
-}
+use crate::run::{Job, Output, StageError};
 
 /// `image-decode/decode`: the distinct images of a shard, checked, turned upright, stripped and stored small.
 pub fn decode(job: &Job) -> Result<Output, StageError> {
@@ -214,7 +140,8 @@ pub fn host(url: &str) -> Option<&str> {
     Some(host.split_once(':').map_or(host, |(h, _)| h))
 }
 
-fn trouble(error: FormatError) -> StageError {
+/// A file that cannot be written, or one of ours that cannot be read.
+pub fn trouble(error: FormatError) -> StageError {
     StageError::Trouble(error.into())
 }
 

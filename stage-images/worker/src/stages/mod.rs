@@ -6,6 +6,7 @@ mod captions;
 mod card;
 mod cells;
 mod documents;
+mod fetch;
 mod image_dedup;
 mod images;
 mod near;
@@ -27,7 +28,7 @@ use crate::run::{Job, Output, StageError};
 pub fn process(job: &Job) -> Result<Output, StageError> {
     match job.step.id {
         ids::DOCUMENTS => documents::extract(job),
-        ids::FETCH => images::fetch(job),
+        ids::FETCH => fetch::fetch(job),
         ids::DECODE => images::decode(job),
         ids::IMAGES_BY_ID => image_dedup::by_id(job),
         ids::IMAGES_EXACT => image_dedup::exact(job),

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use realsyn_crds::{ReleaseFormat, TextSurface};
+use realsyn_dataset::formats::Blob;
 use realsyn_dataset::formats::release::{
     ReleaseRow, ReleaseText, append_sample, sample_json, sample_key, write_release_parquet,
 };
 use realsyn_dataset::formats::tar::TarWriter;
-use realsyn_dataset::formats::{Blob, FormatError};
 use realsyn_dataset::store::{Settled, StoreExt};
 use realsyn_models::ClipTokenizer;
 use realsyn_plan::graph::ids;
@@ -18,6 +18,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::card;
 use super::images::pictures;
+use super::images::trouble;
 use super::rows::{Gathered, Pair, Published, Selected};
 use crate::run::{Job, Output, ReleaseRun, Run, StageError};
 
@@ -81,10 +82,6 @@ pub fn surface(run: &Run) -> Result<Option<Arc<ClipTokenizer>>, StageError> {
         TextSurface::Raw => Ok(None),
         TextSurface::ClipRoundtrip => Ok(Some(run.models.clip_tokenizer()?)),
     }
-}
-
-fn trouble(error: FormatError) -> StageError {
-    StageError::Trouble(error.into())
 }
 
 /// `gather`: the selected pairs of a home shard with their pictures as released, to the shards of the release.
