@@ -25,6 +25,8 @@ pub enum Fault {
     TruncateBody,
     /// The server gets the request without its `If-None-Match`.
     StripCondition,
+    /// The answer comes, so many milliseconds later than it could.
+    Late(u64),
 }
 
 /// A request as the proxy sees it.

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use hyper::header::{CONTENT_LENGTH, IF_NONE_MATCH, TRANSFER_ENCODING};
@@ -115,6 +116,9 @@ async fn answer(request: Request<Incoming>, upstream: SocketAddr, fault: Fault) 
     }
     // A task of its own, so that the server gets the request even if the client leaves.
     let (head, body) = tokio::spawn(forward(request, upstream)).await??.into_parts();
+    if let Fault::Late(millis) = fault {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+    }
     let half = body.slice(..body.len() / 2);
     let body = match fault {
         Fault::LoseResponse => return Err(io::ErrorKind::ConnectionAborted.into()),

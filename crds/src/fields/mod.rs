@@ -5,7 +5,7 @@ mod tests;
 
 use serde_json::{Map, Value};
 
-use crate::{BuildSpec, ReleaseSpec, Stage};
+use crate::{BuildSpec, ReleaseSpec, Stage, TextSurface};
 
 /// What a change of a field reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -171,14 +171,20 @@ pub fn stage_settings(spec: &BuildSpec, stage: Stage, class: Class) -> Value {
 }
 
 /// What a release's digest may depend on: its output and selection fields, and under `buildTakedowns` those of the
-/// build, in the form of [`stage_settings`]. `release` is effective.
+/// build, and where its tokenizer writes the texts the model `clip`, in the form of [`stage_settings`]. `release` is
+/// effective.
 pub fn release_settings(build: &BuildSpec, release: &ReleaseSpec) -> Value {
     let own = serde_json::to_value(release).expect("settings have text keys and finite numbers");
     let mut settings = of_class(own, "release", &[Output, Selection]).unwrap_or_else(|| Value::Object(Map::new()));
-    if let (Value::Object(fields), Some(list)) = (&mut settings, &build.takedowns) {
-        fields.insert("buildTakedowns".to_owned(), serde_json::json!({ "sha256": list.sha256 }));
-        fields.sort_keys();
+    let Value::Object(fields) = &mut settings else { return settings };
+    let mut insert = |name: &str, sha256: &str| fields.insert(name.to_owned(), serde_json::json!({ "sha256": sha256 }));
+    if let Some(list) = &build.takedowns {
+        insert("buildTakedowns", &list.sha256);
     }
+    if let (TextSurface::ClipRoundtrip, Some(clip)) = (release.text_surface, &build.models.clip) {
+        insert("clip", &clip.sha256);
+    }
+    fields.sort_keys();
     settings
 }
 

@@ -341,6 +341,25 @@ async fn takes(site: Site) -> Result<()> {
     let files: Vec<String> = maps.get(map).await?.data.unwrap_or_default().into_keys().collect();
     ensure!(files == ["build.yaml", "sentences.yaml"], "{files:?}");
 
+    // Who waits can be told to rest.
+    let suspend = |is: bool| json!({ "spec": { "suspend": is } });
+    site.patch(Kind::Build, giver, suspend(true)).await?;
+    waits("the build obelics is not done yet").await?;
+    // Its settings may change meanwhile, too.
+    site.patch(Kind::Build, taker, json!({ "spec": { "stages": { "caption": { "parallelism": 2 } } } })).await?;
+    site.patch(Kind::Build, giver, suspend(false)).await?;
+    let second = |s: &Value| is(s, "Ready") && s["pools"][0]["generation"] == 2;
+    site.world.until(Kind::Build, taker, "the pictures' second generation", second).await?;
+    site.patch(Kind::Build, giver, suspend(true)).await?;
+    waits("the build obelics is not done yet").await?;
+    site.patch(Kind::Build, taker, suspend(true)).await?;
+    site.world.until(Kind::Build, taker, "the pictures to rest", |s| is(s, "Suspended")).await?;
+    for name in [taker, giver] {
+        site.patch(Kind::Build, name, suspend(false)).await?;
+    }
+    let again = |s: &Value| is(s, "Ready") && !is(s, "Suspended");
+    site.world.until(Kind::Build, taker, "the pictures to be ready again", again).await?;
+
     // Other sentences: the pictures' generation stays, and what reads them is made again.
     let digest = |status: &Value| {
         let stages = status["stages"].as_array().cloned().unwrap_or_default();

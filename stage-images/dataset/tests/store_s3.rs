@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use realsyn_dataset::store::{
-    Credentials, PutNew, S3Options, S3Store, Settled, Store, StoreError, StoreExt, StoreOptions, check_conditional,
-    open,
+    AT_ONCE, Credentials, PutNew, S3Options, S3Store, Settled, Store, StoreError, StoreExt, StoreOptions, at_once,
+    check_conditional, open,
 };
 use realsyn_e2e::{Fault, FaultProxy, S3Server, Seen, conformance};
 use tempfile::TempDir;
@@ -287,4 +287,33 @@ fn an_upload_that_fails_leaves_no_object() {
     assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
     assert_eq!(upload.load(Ordering::Relaxed), 3);
     assert_eq!(direct(&server, "").get("large").unwrap(), None);
+}
+
+/// Beside the obvious way, one after the other, in the same run: both through a proxy that answers late, as a service does
+/// that is not on this machine.
+#[test]
+#[ignore = "a benchmark: make bench-store"]
+fn many_objects_at_once() {
+    const OBJECTS: usize = 1000;
+    let (_folder, server) = server();
+    let near = direct(&server, "");
+    let name = |n: usize| format!("records/{n:05}.commit.json");
+    at_once(OBJECTS, |n| near.put(&name(n), &[b'x'; 1024])).unwrap();
+    println!("| answers later by | one after the other | {AT_ONCE} at once | ratio |\n|---|---|---|---|");
+    for late in [0, 10, 30] {
+        let proxy = FaultProxy::start(server.address(), move |_| Fault::Late(late)).unwrap();
+        let far = S3Store::new(options(proxy.endpoint(), "")).unwrap();
+        let seconds = |read: &dyn Fn()| {
+            let began = Instant::now();
+            read();
+            began.elapsed().as_secs_f64()
+        };
+        let single =
+            seconds(&|| (0..OBJECTS).for_each(|n| assert_eq!(far.get(&name(n)).unwrap().unwrap().len(), 1024)));
+        let many = seconds(&|| {
+            let read = at_once(OBJECTS, |n| far.get_required(&name(n))).unwrap();
+            assert!(read.iter().all(|bytes| bytes.len() == 1024));
+        });
+        println!("| {late} ms | {single:.2} s | {many:.2} s | {:.1} |", single / many);
+    }
 }

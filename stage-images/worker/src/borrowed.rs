@@ -1,60 +1,86 @@
 //! The sentences of another build: what its stages that make them have sealed, taken as it is.
 
-use realsyn_crds::{RealSynBuild, execution};
+use realsyn_crds::{BuildSpec, RealSynBuild, execution};
 use realsyn_dataset::protocol::{Ledger, StepState};
 use realsyn_plan::graph::{BUILD, ids};
 use realsyn_plan::judge::Verdict;
-use realsyn_plan::layout::Seals;
+use realsyn_plan::layout::{Inventory, Seals};
 use realsyn_plan::recipe::{Recipes, inventory_digest};
 use realsyn_plan::{Digest, Step};
 
 use crate::session::SettingsError;
 
-/// The sentences that a build takes from another one below the same root.
+/// The build whose sentences another one below the same root takes.
 pub struct Sentences {
-    /// The root of the inventory that they are made from.
-    pub inventory_root: Digest,
-    /// The other build's digests.
+    build: String,
+    spec: BuildSpec,
+    inventory: Inventory,
+    /// Its digests.
     pub recipes: Recipes,
-    /// The seals of every step that makes sentences.
-    pub seals: Seals,
 }
 
 impl Sentences {
-    /// Reads the records of `build`; runs nothing, and lists nothing.
+    /// Finds what `build` has listed; lists nothing.
+    ///
+    /// # Errors
+    /// A [`SettingsError`] where it has listed nothing yet; and what stores do.
+    pub fn find(ledger: &Ledger, build: &RealSynBuild) -> anyhow::Result<Self> {
+        let spec = build.spec.effective();
+        let inventories = ledger.inventories(&inventory_digest(&spec))?;
+        let Some(inventory) = inventories.current() else {
+            return Err(not_made(&build.metadata.name, "its source is not listed"));
+        };
+        let inventory = spec.preview.as_ref().map_or_else(|| inventory.clone(), |preview| inventory.sample(preview));
+        let recipes = Recipes::new(&spec, None, &inventory.root());
+        Ok(Self { build: build.metadata.name.clone(), spec, inventory, recipes })
+    }
+
+    /// The root of the inventory that the sentences are made from.
+    pub fn inventory_root(&self) -> Digest {
+        self.inventory.root()
+    }
+
+    /// The seals of every step that makes sentences, as they are now: whoever uses them has written down before that it
+    /// does.
     ///
     /// # Errors
     /// A [`SettingsError`] that names the first step that is not sealed; and what stores do.
-    pub fn find(ledger: &Ledger, build: &RealSynBuild) -> anyhow::Result<Self> {
-        let spec = build.spec.effective();
-        let not_yet = |what: &str| {
-            let name = &build.metadata.name;
-            SettingsError(format!("the sentences of build {name} are not made below this root: {what}; run it first"))
-        };
-        let inventories = ledger.inventories(&inventory_digest(&spec))?;
-        let inventory = inventories.current().ok_or_else(|| not_yet("its source is not listed"))?;
-        let inventory = spec.preview.as_ref().map_or_else(|| inventory.clone(), |preview| inventory.sample(preview));
-        let inventory_root = inventory.root();
-        let recipes = Recipes::new(&spec, None, &inventory_root);
-        let mut seals = Seals::new();
+    pub fn seals(&self, ledger: &Ledger) -> anyhow::Result<Seals> {
         let steps: Vec<&Step> =
             BUILD.iter().filter(|s| s.id == ids::DOCUMENTS || s.id.stage.makes_sentences()).collect();
-        ledger.read_ahead(&steps.iter().map(|s| (s.id, recipes.digests(s.id).0)).collect::<Vec<_>>())?;
+        let digests = |step: &Step| self.recipes.digests(step.id);
+        ledger.read_ahead(&steps.iter().map(|s| (s.id, digests(s).0)).collect::<Vec<_>>())?;
+        let mut seals = Seals::new();
         for step in steps {
             let state = StepState {
                 step,
-                digests: recipes.digests(step.id),
-                inventory: &inventory,
+                digests: digests(step),
+                inventory: &self.inventory,
                 seals: &seals,
-                max_rejected_share: execution(&spec, step.id.stage).max_rejected_share,
+                max_rejected_share: execution(&self.spec, step.id.stage).max_rejected_share,
             };
-            let Some(Verdict::Sealed(seal)) = ledger.look(&state)? else {
-                return Err(not_yet(&format!("{} is not sealed", step.id)).into());
+            let seal = match ledger.look(&state)? {
+                Some(Verdict::Sealed(seal)) => Some(*seal),
+                // The documents may be gone by now, with the build that they are of: the sentences stand without them.
+                None => ledger.seals(step.id, &digests(step).0)?.current().cloned(),
+                Some(_) => None,
             };
-            seals.insert(step.id, *seal);
+            match seal {
+                Some(seal) => _ = seals.insert(step.id, seal),
+                None if step.id == ids::DOCUMENTS => {}
+                None => return Err(not_made(&self.build, &format!("{} is not sealed", step.id))),
+            }
         }
         // The documents of a build are its own.
         seals.remove(&ids::DOCUMENTS);
-        Ok(Self { inventory_root, recipes, seals })
+        Ok(seals)
     }
+}
+
+fn not_made(build: &str, what: &str) -> anyhow::Error {
+    let message = format!(
+        "the sentences of build {build} are not all there below this root: {what}. Run that build; on a cluster, where it \
+         counts as done, `kubectl realsyn retry {build}` makes it look again"
+    );
+    SettingsError(message).into()
 }

@@ -31,6 +31,7 @@ pub fn explain(run: &mut Run, id: Id) -> anyhow::Result<String> {
 
 /// Takes in every seal that is there already; runs nothing.
 pub fn load_seals(run: &mut Run) -> anyhow::Result<()> {
+    run.take_sentences()?;
     for step in run.steps() {
         if let Some(Verdict::Sealed(seal)) = run.ledger.look(&run.state(step))? {
             run.sealed(step.id, *seal);
@@ -161,8 +162,8 @@ impl Account<'_> {
 
     fn sentence(&mut self) -> Result<bool, StageError> {
         let id = self.id;
-        if self.sealed(ids::SENTENCES) {
-            for number in 0..self.run.inventory.shards.len() as u32 {
+        if let Some(split) = self.run.seals.get(&ids::SENTENCES) {
+            for number in 0..split.shards.len() as u32 {
                 let named = id.to_string();
                 if self.row::<Dropped>(ids::SENTENCES, number, "dropped", |d| d.what == named)?.is_some() {
                     _ = writeln!(self.text, "sentence {id}\n  shard {number}");
@@ -170,7 +171,8 @@ impl Account<'_> {
                 }
             }
         }
-        let range = id.range_of(self.run.seals[&ids::UNIQUE].shards.len() as u32);
+        let Some(unique) = self.run.seals.get(&ids::UNIQUE) else { return Ok(false) };
+        let range = id.range_of(unique.shards.len() as u32);
         let Some(s) = self.row::<Sentence>(ids::UNIQUE, range, "sentences", |s| s.sentence == id)? else {
             return Ok(false);
         };

@@ -57,6 +57,7 @@ pub fn plan(args: &PlanArgs) -> anyhow::Result<String> {
     let inventory = if args.list { session.list()? } else { session.inventory(false)?.0 };
     let release = session.manifests.releases.first();
     let mut run = session.run(inventory, release)?;
+    run.take_sentences()?;
     let earlier = match &args.against {
         Some(file) => {
             let other = read_manifests(std::slice::from_ref(file))?;

@@ -13,7 +13,7 @@ use realsyn_crds::{
 use realsyn_dataset::protocol::{Ledger, Reference, owner_uid};
 use realsyn_dataset::store::{Credentials, Store, StoreOptions, check_conditional, open};
 use realsyn_plan::Digest;
-use realsyn_plan::layout::Inventory;
+use realsyn_plan::layout::{Inventory, Seals};
 use realsyn_plan::mounts::mount;
 use realsyn_plan::recipe::{Recipes, inventory_digest};
 
@@ -95,20 +95,10 @@ pub fn read_manifests(files: &[PathBuf]) -> anyhow::Result<Manifests> {
         }
     }
     let sentences = take_giver(&mut builds);
-    for (build, from) in builds.iter().filter_map(|b| Some((b, b.spec.sentences_from.as_ref()?))) {
-        let name = &from.build;
-        let absent = || {
-            let build = &build.metadata.name;
-            format!(
-                "build {build}: spec.sentencesFrom.build: the files hold no build `{name}`; give the file of it, too"
-            )
-        };
-        match &sentences {
-            Some(giver) => problems.extend(validate_sentences(build, giver).iter().map(ToString::to_string)),
-            None => problems.push(absent()),
-        }
+    if let (Some(build), Some(giver)) = (builds.first(), &sentences) {
+        problems.extend(validate_sentences(build, giver).iter().map(ToString::to_string));
         // Its file may hold releases of it, which are none of ours.
-        releases.retain(|(_, release)| release.spec.build_ref.name != *name);
+        releases.retain(|(_, release)| release.spec.build_ref.name != giver.metadata.name);
     }
     for (name, release) in &releases {
         problems.extend(validate_release(release, builds.first()).iter().map(|p| format!("{name}: {p}")));
@@ -166,6 +156,13 @@ impl Session {
     }
 
     fn of(manifests: Manifests, locations: &Locations) -> anyhow::Result<Self> {
+        if let (Some(from), None) = (&manifests.build.spec.sentences_from, &manifests.sentences) {
+            let message = format!(
+                "build {}: spec.sentencesFrom.build: the files hold no build `{}`; give the file of it, too",
+                manifests.build.metadata.name, from.build
+            );
+            return Err(SettingsError(message).into());
+        }
         let mut spec = manifests.build.spec.effective();
         let options = StoreOptions {
             create: false,
@@ -301,7 +298,7 @@ impl Session {
         };
         let surface = named.contains_key("clip")
             && self.manifests.releases.iter().any(|r| r.spec.text_surface == TextSurface::ClipRoundtrip);
-        let run = Run {
+        Ok(Run {
             ledger: self.ledger.clone(),
             source: self.source.clone(),
             mirrors: self.mirrors.clone(),
@@ -311,13 +308,10 @@ impl Session {
             recipes,
             models: Models::new(self.models_folder.clone(), named, self.server.clone()).with_surface(surface),
             lists: Lists { base: self.manifests.base.clone(), options: self.options.clone() },
-            sentences: sentences.as_ref().map(|s| s.inventory_root),
-            seals: sentences.map(|s| s.seals).unwrap_or_default(),
+            sentences,
+            seals: Seals::new(),
             commits: Default::default(),
-        };
-        let steps = run.steps();
-        run.ledger.read_ahead(&steps.iter().map(|s| (s.id, run.recipes.digests(s.id).0)).collect::<Vec<_>>())?;
-        Ok(run)
+        })
     }
 
     /// Writes what the run is going to use, before it uses it. Returns the earlier reference if it differs.

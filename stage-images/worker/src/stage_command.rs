@@ -11,8 +11,9 @@ use realsyn_plan::judge::{Missing, Verdict};
 use realsyn_plan::recipe::pool_digest;
 use realsyn_plan::records::{Seal, task_list_name};
 use realsyn_plan::report::{Complete, Listed, ReadyStep, Report, SealedStep};
-use realsyn_plan::{Digest, Step, cost};
+use realsyn_plan::{Digest, Step, StepId, cost};
 
+use crate::borrowed::Sentences;
 use crate::build::default_jobs;
 use crate::plan_command::tasks_of;
 use crate::progress::Quiet;
@@ -76,9 +77,16 @@ pub struct InputGone(String);
 /// The source cannot be listed, or the store cannot be written.
 pub fn begin(session: &Session) -> anyhow::Result<Run> {
     let (inventory, _) = session.inventory(false)?;
-    let run = session.run(inventory, session.manifests.releases.first())?;
+    let mut run = session.run(inventory, session.manifests.releases.first())?;
     session.refer(&run)?;
+    run.take_sentences()?;
     Ok(run)
+}
+
+/// Reads the seals of these steps, many at once, for the looks that follow.
+fn read_ahead(run: &Run, steps: &[&Step]) -> anyhow::Result<()> {
+    let of: Vec<(StepId, Digest)> = steps.iter().map(|s| (s.id, run.recipes.digests(s.id).0)).collect();
+    Ok(run.ledger.read_ahead(&of)?)
 }
 
 /// Seals what is complete, writes the task lists of what can run, and says how things stand.
@@ -90,13 +98,14 @@ pub fn advance(args: &AdvanceArgs) -> anyhow::Result<Report> {
     let mut run = begin(&session)?;
     let files = run.inventory.shards.iter().map(|s| s.files.len() as u64).sum();
     let (root, shards, bytes) = (run.inventory.root(), run.inventory.shards.len() as u64, run.inventory.bytes());
-    let sentences = run.sentences;
+    let sentences = run.sentences.as_ref().map(Sentences::inventory_root);
     let mut report = Report { inventory: Some(Listed { root, files, shards, bytes, sentences }), ..Report::default() };
     let unknown = |step: &Step| !args.known.contains(&step.id.to_string());
     for step in BUILD.iter().filter(|step| !run.build.runs(step.id.stage) && unknown(step)) {
         report.sealed.push(sealed(step, &run.seals[&step.id]));
     }
     let steps = run.steps();
+    read_ahead(&run, &steps)?;
     let last = steps.iter().rposition(|s| Some(s.id.stage) == run.build.stop_after);
     for &step in &steps[..last.map_or(steps.len(), |last| last + 1)] {
         match run.ledger.advance(&run.state(step))? {
@@ -118,7 +127,9 @@ pub fn advance(args: &AdvanceArgs) -> anyhow::Result<Report> {
             _ => {}
         }
     }
-    report.stored = run.seals.values().map(Seal::bytes).sum();
+    // Another build's bytes are its own.
+    let own = run.seals.iter().filter(|(step, _)| run.build.runs(step.stage));
+    report.stored = own.map(|(_, seal)| seal.bytes()).sum();
     let pool = pool_digest(&run.seals);
     if let (Some(pinned), Some(found)) = (args.pool, pool)
         && pinned != found
@@ -174,7 +185,10 @@ pub fn stage(args: &StageArgs) -> anyhow::Result<()> {
     let session = Session::open(&args.at)?;
     session.check_engines(|stage| args.step.split('/').next() == Some(stage.name()))?;
     let mut run = begin(&session)?;
-    for step in run.steps() {
+    let steps = run.steps();
+    let own = steps.iter().position(|step| step.id.to_string() == args.step);
+    read_ahead(&run, &steps[..own.map_or(0, |own| own + 1)])?;
+    for step in steps {
         let verdict = run.ledger.look(&run.state(step))?;
         if step.id.to_string() == args.step {
             let mut missing = match verdict {

@@ -41,7 +41,7 @@ pub async fn plan(cluster: &Cluster, args: &PlanArgs) -> Result<u8> {
     for (n, release) in releases.iter().enumerate() {
         manifests.insert(format!("release-{n}.yaml"), manifest::manifest(release, Kind::Release));
     }
-    let there = if sentences.is_none() { giver(cluster, &build).await? } else { None };
+    let there = if sentences.is_none() { giver(cluster, &build).await } else { None };
     if let Some(sentences) = sentences.or(there) {
         manifests.insert(manifest::SENTENCES.to_owned(), manifest::manifest(&sentences, Kind::Build));
     }

@@ -80,6 +80,8 @@ pub struct Overview {
     pub why: Option<String>,
     /// What was listed.
     pub inventory: Option<PinnedInventory>,
+    /// The build whose sentences it takes, if it takes some.
+    pub sentences_from: Option<String>,
     /// The worker image of this generation.
     pub worker_image: Option<String>,
     /// The image of its language model's server, if it has one.
@@ -232,6 +234,7 @@ impl Overview {
             budget_bytes: budget.and_then(|b| b.bytes).map(|b| b.as_str().to_owned()),
             progress: work.progress,
             inventory: work.inventory,
+            sentences_from: spec.and_then(|s| s.sentences_from).map(|from| from.build),
             worker_image: work.worker_image,
             server_image: work.server_image,
             conditions: work.conditions,

@@ -81,6 +81,9 @@ impl Page<'_> {
             let text = format!("{}, {}, in {}", count(i.files, "file"), bytes(i.bytes), count(i.shards, "shard"));
             self.fact("source", &text);
         }
+        if let Some(build) = &o.sentences_from {
+            self.fact("sentences", &format!("of build {build}"));
+        }
         if let Some(image) = &o.worker_image {
             self.fact("image", image);
         }

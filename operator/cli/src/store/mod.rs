@@ -68,7 +68,7 @@ impl<'a> Store<'a> {
         })?;
         let mut manifests =
             Manifests::from([(manifest::file(Kind::Build).to_owned(), manifest::manifest(build, Kind::Build))]);
-        if let Some(giver) = giver(cluster, build).await? {
+        if let Some(giver) = giver(cluster, build).await {
             manifests.insert(manifest::SENTENCES.to_owned(), manifest::manifest(&giver, Kind::Build));
         }
         let config_map = manifest::config_map(build, Kind::Build, &manifests);
@@ -179,14 +179,10 @@ impl<'a> Store<'a> {
     }
 }
 
-/// The build whose sentences a build takes, if it takes some.
-///
-/// # Errors
-/// It is not in the namespace, or cannot be read.
-pub async fn giver(cluster: &Cluster, build: &DynamicObject) -> Result<Option<DynamicObject>> {
-    let Some(name) = build.data["spec"]["sentencesFrom"]["build"].as_str() else { return Ok(None) };
-    let found = cluster.object(Kind::Build, name).await;
-    found.map(Some).context("its sentences are those of another build (spec.sentencesFrom)")
+/// The build whose sentences a build takes. A worker that needs it says so where it is gone.
+pub async fn giver(cluster: &Cluster, build: &DynamicObject) -> Option<DynamicObject> {
+    let name = build.data["spec"]["sentencesFrom"]["build"].as_str()?;
+    cluster.object(Kind::Build, name).await.ok()
 }
 
 /// The worker image that an object works with.

@@ -23,6 +23,7 @@ pub fn view<'a>(
     inventory: &'a Inventory,
     now: Timestamp,
 ) -> View<'a> {
+    let giver = checked.giver.as_ref();
     View {
         uid: object.metadata.uid.as_deref().unwrap_or_default(),
         name: object.metadata.name.as_deref().unwrap_or_default(),
@@ -30,9 +31,9 @@ pub fn view<'a>(
         plan: &checked.plan,
         suspend: checked.suspend,
         retry: object.annotations().get(names::RETRY).map(String::as_str),
-        worker_image: &context.options.worker_image,
+        worker_image: giver.and_then(|g| g.worker_image.as_deref()).unwrap_or(&context.options.worker_image),
         server: &context.options.server,
-        sentences: checked.sentences.as_deref(),
+        sentences: giver.map(|g| g.hash.as_str()),
         room: seen.room,
         jobs: &seen.jobs,
         neighbours: &seen.neighbours,
@@ -92,9 +93,10 @@ pub fn refused(object: &DynamicObject, refusal: &Refusal, now: Timestamp) -> Val
     set_condition(&mut conditions, "Stalled", (refusal.stalled, why()), generation, &now);
     status["conditions"] = json!(conditions);
     status["progress"] = json!(if refusal.stalled { "stalled" } else { "waiting" });
+    let is_new = status["observedGeneration"].as_i64() != Some(generation);
     status["observedGeneration"] = json!(generation);
-    if refusal.reason == "InvalidSpec" {
-        // Without it the machine begins the generation anew, should the same spec be valid one day.
+    if is_new || refusal.reason == "InvalidSpec" {
+        // Without it the machine begins the generation, once there is nothing in its way.
         _ = status.as_object_mut().map(|s| s.remove("workerImage"));
     }
     status

@@ -28,8 +28,8 @@ pub struct Checked {
     pub state: State,
     /// Whether nothing may run.
     pub suspend: bool,
-    /// The hash of the build whose sentences it takes. A release takes its pool's, for ever.
-    pub sentences: Option<String>,
+    /// The build whose sentences it takes. A release takes its pool's, for ever.
+    pub giver: Option<Giver>,
     /// The ConfigMap with its manifests.
     pub config_map: String,
     /// The manifests, by key.
@@ -44,6 +44,16 @@ pub enum Status {
     Build(Box<BuildStatus>),
     /// A release's, and the pool that it is made from.
     Release(Box<ReleaseStatus>, PoolRef),
+}
+
+/// A build whose sentences another one takes, as it was when they were made.
+pub struct Giver {
+    /// The hash of what the sentences are made with.
+    pub hash: String,
+    /// The worker image that made them: another one may have other digests for the same settings.
+    pub worker_image: Option<String>,
+    spec: BuildSpec,
+    manifest: String,
 }
 
 /// Why an object cannot be worked on now.
@@ -74,15 +84,19 @@ fn build(object: &DynamicObject, seen: &Seen) -> Result<Checked, Refusal> {
         return Err(invalid(problem));
     }
     let status = build.status.clone().unwrap_or_default();
-    let giver = sentences(&build, seen.build.as_ref())?;
-    let plan = Plan::of_build(&build.spec).with_sentences_of(giver.as_ref().map(|(spec, _)| spec));
+    let giver = match giver(&build, seen.build.as_ref()) {
+        // It rests, whatever it would wait for.
+        Err(refusal) if build.spec.suspend && !refusal.stalled => None,
+        found => found?,
+    };
+    let plan = Plan::of_build(&build.spec).with_sentences_of(giver.as_ref().map(|giver| &giver.spec));
     let mut manifests = BTreeMap::from([(file(Kind::Build).to_owned(), manifest(object, Kind::Build))]);
-    manifests.extend(giver.iter().map(|(_, text)| (SENTENCES.to_owned(), text.clone())));
+    manifests.extend(giver.iter().map(|giver| (SENTENCES.to_owned(), giver.manifest.clone())));
     let finished = is_finished(&plan, &status, object.metadata.generation);
     let state = State::of(&status.work, finished);
     Ok(Checked {
         suspend: build.spec.suspend,
-        sentences: giver.as_ref().map(|(_, text)| Digest::of_bytes(text.as_bytes()).to_string()[..16].to_owned()),
+        giver,
         config_map: config_map(object, Kind::Build, &manifests),
         plan,
         state,
@@ -91,24 +105,28 @@ fn build(object: &DynamicObject, seen: &Seen) -> Result<Checked, Refusal> {
     })
 }
 
-/// The settings of the build whose sentences this one takes, as they were when the sentences were made, and its manifest.
-fn sentences(build: &RealSynBuild, giver: Option<&DynamicObject>) -> Result<Option<(BuildSpec, String)>, Refusal> {
+/// The build whose sentences this one takes, if it takes some.
+fn giver(build: &RealSynBuild, giver: Option<&DynamicObject>) -> Result<Option<Giver>, Refusal> {
     let Some(from) = &build.spec.sentences_from else { return Ok(None) };
     let name = &from.build;
     let wait = |message: String| Refusal { reason: "WaitingForSentences", message, stalled: false };
     let object = giver.ok_or_else(|| wait(format!("there is no build {name} in this namespace")))?;
     let giver: RealSynBuild = typed(object, Kind::Build)?;
     problems(realsyn_crds::validate_sentences(build, &giver))?;
+    let is_valid = realsyn_crds::validate(&giver).is_empty();
     let plan = Plan::of_build(&giver.spec);
     let (status, generation) = (giver.status.unwrap_or_default(), object.metadata.generation);
     if let Some(stage) = Stage::ALL.iter().find(|stage| stage.makes_sentences() && !plan.allows(**stage)) {
         return Err(wait(format!("the build {name} ends before {stage}, as its spec.stopAfter says")));
     }
-    if status.work.observed_generation != generation || !is_finished(&plan, &status, generation) {
+    if !is_valid || status.work.observed_generation != generation || !is_finished(&plan, &status, generation) {
         // Nothing of how far it is: each of its steps would be a write here.
         return Err(wait(format!("the build {name} is not done yet")));
     }
-    Ok(Some((giver.spec, manifest(object, Kind::Build))))
+    let manifest = manifest(object, Kind::Build);
+    let worker_image = status.work.worker_image;
+    let hash = Digest::builder("giver").part(&manifest).part(worker_image.as_deref().unwrap_or_default()).finish();
+    Ok(Some(Giver { hash: hash.to_string()[..16].to_owned(), worker_image, spec: giver.spec, manifest }))
 }
 
 /// Whether a build is done with this generation, its status being of it.
@@ -155,7 +173,7 @@ fn release(object: &DynamicObject, seen: &Seen) -> Result<Checked, Refusal> {
         plan: Plan::of_release(&build.spec, &release.spec).with_sentences_of(giver.as_ref().map(|b| &b.spec)),
         state,
         suspend: false,
-        sentences: None,
+        giver: None,
         config_map: config_map(object, Kind::Release, &manifests),
         manifests,
         status: Status::Release(Box::new(status), pool),

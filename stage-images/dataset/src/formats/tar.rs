@@ -228,6 +228,8 @@ pub fn index(input: impl Read) -> Result<Vec<IndexEntry>, FormatError> {
         names += name.len() as u64;
         FormatError::check("the length of all names in the tar", names, MAX_NAMES)?;
         FormatError::check("the number of files in the tar", entries.len() as u64 + 1, MAX_FILES)?;
+        // `tar -cf x.tar .` writes names so.
+        let name = name.strip_prefix("./").map(str::to_owned).unwrap_or(name);
         entries.push(IndexEntry { name, offset: reader.position, len });
         reader.pass_over(len)?;
         reader.pass_over(padding(len) as u64)?;

@@ -28,9 +28,12 @@ pub struct Job<'a> {
     pub spec: ShardSpec,
     ahead: HashMap<(String, u64), Bytes>,
     /// What was read ahead of steps that are streamed: by step and role, the objects by shard number.
-    windows: Mutex<HashMap<(StepId, String), BTreeMap<u32, Bytes>>>,
+    windows: Mutex<HashMap<(StepId, String), Window>>,
     read: AtomicU64,
 }
+
+/// Objects by shard number; `None` for a shard that has none.
+type Window = BTreeMap<u32, Option<Bytes>>;
 
 /// Bytes that are read ahead of one streamed step and role; one object may be larger.
 const WINDOW: u64 = 32 << 20;
@@ -124,9 +127,9 @@ impl<'a> Job<'a> {
     /// holds it.
     fn streamed(&self, from: StepId, numbers: Range<u32>, role: &str) -> Result<Option<Bytes>, StageError> {
         let (first, window) = (numbers.start, (from, role.to_owned()));
-        let ahead = |windows: &mut HashMap<_, BTreeMap<u32, Bytes>>| windows.get_mut(&window)?.remove(&first);
+        let ahead = |windows: &mut HashMap<_, Window>| windows.get_mut(&window)?.remove(&first);
         if let Some(bytes) = ahead(&mut self.windows.lock().expect("no holder panics")) {
-            return Ok(Some(bytes));
+            return Ok(bytes);
         }
         let numbers: Vec<u32> = numbers.take(AT_ONCE).collect();
         let commits = at_once(numbers.len(), |n| Ok::<_, StageError>(self.run.commit(from, numbers[n]).ok()))?;
@@ -141,14 +144,14 @@ impl<'a> Job<'a> {
         let count = (0..numbers.len()).take_while(fits).count();
         // What cannot be read is told when it is its turn.
         let read = at_once(count, |n| {
-            let read = named(n).map(|object| self.fetch(from, numbers[n], object)).transpose();
-            Ok::<_, StageError>(read.ok().flatten())
+            let read =
+                |commit| object_named(commit, role).map(|object| self.fetch(from, numbers[n], object)).transpose();
+            Ok::<_, StageError>(commits[n].as_ref().and_then(|commit| read(commit).ok()))
         })?;
-        let mut read: BTreeMap<u32, Bytes> =
-            numbers.iter().zip(read).filter_map(|(number, bytes)| Some((*number, bytes?))).collect();
+        let mut read: Window = numbers.iter().zip(read).filter_map(|(number, bytes)| Some((*number, bytes?))).collect();
         let own = read.remove(&first);
         self.windows.lock().expect("no holder panics").insert(window, read);
-        if own.is_some() {
+        if let Some(own) = own {
             return Ok(own);
         }
         let commit = self.run.commit(from, first)?;

@@ -22,7 +22,9 @@ use realsyn_plan::recipe::Recipes;
 use realsyn_plan::records::Commit;
 use realsyn_plan::{Digest, Step, StepId};
 
+use crate::borrowed::Sentences;
 pub use archive::{ArchiveError, Archives, Place, files_of, is_archive};
+
 pub use execute::{ENDING, Execution, Order, Progress, StepEnd, attempt_name, run_shards, run_step};
 pub use gpus::Gpus;
 pub use input::Job;
@@ -52,8 +54,8 @@ pub struct Run {
     pub models: Models,
     /// Reads the lists that settings point to.
     pub lists: Lists,
-    /// The root of the inventory that the sentences are made from, where they are another build's.
-    pub sentences: Option<Digest>,
+    /// The build whose sentences are taken, if they are another build's.
+    pub sentences: Option<Sentences>,
     /// The seals that count, filled in as steps are sealed.
     pub seals: Seals,
     /// Commits read so far in this step.
@@ -164,6 +166,18 @@ impl Run {
             seals: &self.seals,
             max_rejected_share: execution(&self.build, step.id.stage).max_rejected_share,
         }
+    }
+
+    /// Takes in the seals of sentences that are another build's. Comes after the run is referred to: what is sealed before
+    /// that may be about to go.
+    ///
+    /// # Errors
+    /// As [`Sentences::seals`].
+    pub fn take_sentences(&mut self) -> anyhow::Result<()> {
+        if let Some(sentences) = &self.sentences {
+            self.seals.extend(sentences.seals(&self.ledger)?);
+        }
+        Ok(())
     }
 
     /// Takes a step's seal into the run.

@@ -54,7 +54,8 @@ impl Source {
                 let (archives, files): (Vec<_>, Vec<_>) = files.into_iter().partition(|f| is_archive(&f.name));
                 let sizes: Vec<(String, u64)> = files.iter().map(|f| (f.name.clone(), f.bytes)).collect();
                 let runs = cut_runs(&sizes, RUN_BYTES).into_iter().map(|run| files[run].to_vec());
-                runs.chain(archives.into_iter().map(|archive| vec![archive])).collect()
+                // Archives first: one more loose picture moves none of them.
+                archives.into_iter().map(|archive| vec![archive]).chain(runs).collect()
             }
             Format::Obelics | Format::Mmc4 | Format::Omnicorpus => {
                 files.into_iter().map(|f| vec![f]).collect::<Vec<_>>()
