@@ -37,7 +37,7 @@ struct Site {
     metrics: String,
     stop: watch::Sender<bool>,
     controller: tokio::task::JoinHandle<Result<()>>,
-    kubelet: tokio::task::JoinHandle<Result<()>>,
+    kubelet: tokio::task::JoinHandle<()>,
 }
 
 impl Site {

@@ -122,18 +122,20 @@ async fn everything(plane: &ControlPlane, namespace: Option<&str>) -> Result<()>
     let agents_namespace = gpus.then(|| AGENTS.to_owned());
     let options = Options { gpus, taint_nodes: gpus, agents_namespace, ..options(namespace) };
     let controller = tokio::spawn(run(own.client, options, run::Process { listener, lease }, told));
-    for (kind, object) in [(Kind::Build, json!(build)), (Kind::Release, json!(release))] {
-        world.api(kind).create(&PostParams::default(), &read::<DynamicObject>(object)?).await?;
-    }
+    let objects = [(Kind::Build, json!(build)), (Kind::Release, json!(release))];
     let story = tokio::select! {
-        done = async { tokio::try_join!(life(&world), quarantine(&admin, gpus)) } => done.map(drop),
+        done = async { tokio::try_join!(life(&world, objects), quarantine(&admin, gpus)) } => done.map(drop),
         // Who may not do something tries again for ever.
         () = refusal(plane) => Err(anyhow::anyhow!("it was refused something")),
+    };
+    let said = match world.api(Kind::Build).get_opt(BUILD).await? {
+        Some(build) => format!("{:#}", build.data["status"]),
+        None => "gone".to_owned(),
     };
     _ = stop.send(true);
     let ended = controller.await?;
     kubelet.abort();
-    story?;
+    story.with_context(|| format!("the build's status: {said}"))?;
     ended
 }
 
@@ -144,7 +146,7 @@ async fn refusal(plane: &ControlPlane) {
 }
 
 /// A build and a release from apply to the end of what they left.
-async fn life(world: &Arc<World>) -> Result<()> {
+async fn life(world: &Arc<World>, objects: [(Kind, Value); 2]) -> Result<()> {
     let jobs: Api<Job> = Api::namespaced(world.client.clone(), TEAM);
     let maps: Api<ConfigMap> = Api::namespaced(world.client.clone(), TEAM);
     let says = |script: Script| *world.script.lock().unwrap() = script;
@@ -163,7 +165,11 @@ async fn life(world: &Arc<World>) -> Result<()> {
         )
     };
 
+    // Before there is a build: the first request for a kind may take longer than a build whose workers work.
     says(workers(|| Fate::Pends));
+    for (kind, object) in objects {
+        world.api(kind).create(&PostParams::default(), &read::<DynamicObject>(object)?).await?;
+    }
     until(PATIENCE, "a Job of a step", async || Ok(!of_step().await?.is_empty())).await?;
     patch(json!({ "spec": { "stages": { "sentenceScore": { "parallelism": 2 } } } })).await?;
     let two = |job: &Job| job.spec.as_ref().is_some_and(|s| s.parallelism == Some(2));

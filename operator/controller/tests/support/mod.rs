@@ -104,11 +104,15 @@ impl World {
         self.plans.lock().unwrap().insert(name, plan);
     }
 
-    /// Plays until the future ends.
-    pub async fn play(&self) -> Result<()> {
+    /// Plays until the future is dropped. What the API server refuses is tried again, as kubelet does: it may be busy, and a
+    /// pod may change or go in between.
+    pub async fn play(&self) {
         loop {
-            self.admit().await?;
-            self.look().await?;
+            for done in [self.admit().await, self.look().await] {
+                if let Err(error) = done {
+                    eprintln!("the played kubelet tries again: {error:#}");
+                }
+            }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }

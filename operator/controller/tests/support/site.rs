@@ -102,7 +102,7 @@ pub struct Site {
     pub world: Arc<World>,
     pub faults: Arc<Faults>,
     pub controllers: Vec<JoinHandle<Result<()>>>,
-    kubelet: JoinHandle<Result<()>>,
+    kubelet: JoinHandle<()>,
     build: String,
     release: String,
 }
