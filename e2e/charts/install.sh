@@ -19,7 +19,8 @@ until_true kubectl get serviceaccount default -n team
 until_true kubectl get serviceaccount default -n realsyn-system
 
 yes "helm install realsyn-crds" helm install realsyn-crds charts/realsyn-crds
-yes "the definitions are established" kubectl wait --for=condition=Established --timeout=20s \
+# kubectl does not wait for a definition that has no condition yet, but fails.
+yes "the definitions are established" until_true kubectl wait --for=condition=Established --timeout=20s \
   crd/realsynbuilds.realsyn.dev crd/realsynreleases.realsyn.dev
 yes "helm install realsyn-operator" quietly helm install realsyn-operator "$operator" -n realsyn-system
 yes "helm upgrade" quietly helm upgrade realsyn-operator "$operator" -n realsyn-system

@@ -171,6 +171,17 @@ impl ControlPlane {
         String::from_utf8(output.stdout).context("kubectl printed something that is not UTF-8")
     }
 
+    /// Makes the API know these kinds, each of a file, and waits until it does.
+    pub fn define(&self, definitions: &[impl AsRef<Path>]) -> Result<()> {
+        for file in definitions {
+            self.kubectl(&["create", "-f", file.as_ref().to_str().context("a path that is not UTF-8")?])?;
+        }
+        // kubectl does not wait for a definition that has no condition yet, but fails.
+        until(Duration::from_secs(30), "the API to know the kinds", || {
+            Ok(self.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"]).is_ok())
+        })
+    }
+
     /// kubectl as administrator, for what the others cannot do (watching, say).
     pub fn kubectl_command(&self) -> Command {
         let mut command = Command::new(self.site.binaries.path("kubectl"));

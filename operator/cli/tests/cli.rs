@@ -72,10 +72,7 @@ fn the_plugin_on_a_real_api_server() {
         said.err
     );
 
-    for file in ["realsynbuilds.yaml", "realsynreleases.yaml"] {
-        plane.kubectl(&["create", "-f", workspace("crds/generated").join(file).to_str().unwrap()]).unwrap();
-    }
-    plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"]).unwrap();
+    plane.define(&["realsynbuilds.yaml", "realsynreleases.yaml"].map(|f| workspace("crds/generated").join(f))).unwrap();
     shows(&User::admin(&plane, "shows"));
     changes(&User::admin(&plane, "changes"));
     refuses(&User::admin(&plane, "refuses"));

@@ -129,11 +129,7 @@ fn builds_and_releases_on_a_real_api_server() {
         .block_on(async {
             // The controller of the first namespace is there before its CRDs are.
             let early = Site::open(&plane, "journey").await?;
-            for file in ["realsynbuilds.yaml", "realsynreleases.yaml"] {
-                let path = format!("{}/../../crds/generated/{file}", env!("CARGO_MANIFEST_DIR"));
-                plane.kubectl(&["create", "-f", &path])?;
-            }
-            plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"])?;
+            plane.define(&["realsynbuilds", "realsynreleases"].map(support::site::definition))?;
             let (stalling, halting) = (Site::open(&plane, "stalls").await?, Site::open(&plane, "halts").await?);
             let (leaving, sharing) = (Site::open(&plane, "leaves").await?, Site::open(&plane, "shares").await?);
             let taking = Site::open(&plane, "takes").await?;

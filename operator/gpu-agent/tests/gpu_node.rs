@@ -99,9 +99,7 @@ fn version(object: &Value) -> &str {
 /// A control plane that knows the node and its GpuNodes.
 fn plane() -> Result<ControlPlane> {
     let plane = ControlPlane::start(&Options::default())?;
-    let crd = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crds/generated/gpunodes.yaml");
-    plane.kubectl(&["apply", "--server-side", "-f", crd.to_str().context("a path")?])?;
-    plane.kubectl(&["wait", "--for=condition=Established", "crd/gpunodes.realsyn.dev"])?;
+    plane.define(&[Path::new(env!("CARGO_MANIFEST_DIR")).join("../../crds/generated/gpunodes.yaml")])?;
     let node = format!(r#"{{"apiVersion":"v1","kind":"Node","metadata":{{"name":"{NODE}"}}}}"#);
     plane.kubectl_with_input(&["create", "-f", "-"], &node)?;
     Ok(plane)

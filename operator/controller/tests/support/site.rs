@@ -1,6 +1,6 @@
 //! A namespace of a real API server, with a controller whose requests can go wrong.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,12 +32,13 @@ pub fn control_plane() -> ControlPlane {
 /// The same, otherwise started.
 pub fn control_plane_with(options: &Cluster) -> ControlPlane {
     let plane = ControlPlane::start(options).unwrap();
-    for file in ["realsynbuilds.yaml", "realsynreleases.yaml", "gpunodes.yaml"] {
-        let path = format!("{}/../../crds/generated/{file}", env!("CARGO_MANIFEST_DIR"));
-        plane.kubectl(&["create", "-f", &path]).unwrap();
-    }
-    plane.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=30s"]).unwrap();
+    plane.define(&["realsynbuilds", "realsynreleases", "gpunodes"].map(definition)).unwrap();
     plane
+}
+
+/// The file of one of our kinds' definitions.
+pub fn definition(kinds: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../crds/generated/{kinds}.yaml"))
 }
 
 /// Plays a story on a control plane with the CRDs; skipped, loudly, where none can be started.
