@@ -152,7 +152,7 @@ mod tests {
     fn every_step_has_figures_and_they_grow_with_the_corpus() {
         let inventory = |n| {
             let file = |i| SourceFile { name: format!("{i}"), bytes: 1 << 20, version: "1".into() };
-            Inventory::new((0..n).map(|i| SourceShard { files: vec![file(i)] }).collect())
+            Inventory::new((0..n).map(|i| SourceShard::whole(vec![file(i)])).collect())
         };
         let (one, ten) = (inventory(1), inventory(10));
         let steps = || BUILD.iter().chain(RELEASE);
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn steps_that_are_another_builds_count_with_what_they_sealed() {
         let file = SourceFile { name: "a".into(), bytes: 1 << 20, version: "1".into() };
-        let inventory = Inventory::new(vec![SourceShard { files: vec![file] }]);
+        let inventory = Inventory::new(vec![SourceShard::whole(vec![file])]);
         let own = || BUILD.iter().filter(|step| !step.id.stage.makes_sentences());
         let estimates = estimates(own(), &inventory, &Seals::new());
         assert_eq!(estimates.len(), own().count());

@@ -27,11 +27,45 @@ pub struct Inventory {
     sampled: Option<Vec<u32>>,
 }
 
-/// One inventory shard: one file, or a run of files in name order.
+/// One inventory shard: a file, a part of a large one, or a run of files in name order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SourceShard {
     /// Its files.
     pub files: Vec<SourceFile>,
+    /// Which part of them it is; of several files always the whole.
+    #[serde(default, skip_serializing_if = "Part::is_whole")]
+    pub part: Part,
+}
+
+/// One of several parts of about the same size, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Its number, from 0.
+    pub number: u32,
+    /// How many there are.
+    pub of: u32,
+}
+
+impl Part {
+    /// All there is.
+    pub const WHOLE: Self = Self { number: 0, of: 1 };
+
+    /// Whether it is all there is.
+    pub fn is_whole(&self) -> bool {
+        *self == Self::WHOLE
+    }
+
+    /// Of so many rows or bytes, those of this part: the rows `number * total / of .. (number + 1) * total / of`.
+    pub fn of_rows(&self, total: u64) -> Range<u64> {
+        let end = |parts: u32| (u128::from(total) * u128::from(parts) / u128::from(self.of.max(1))) as u64;
+        end(self.number)..end(self.number + 1)
+    }
+}
+
+impl Default for Part {
+    fn default() -> Self {
+        Self::WHOLE
+    }
 }
 
 /// One source file.
@@ -54,7 +88,11 @@ impl Inventory {
     /// The keyed sample that `preview` asks for, in order, and at least one shard. Growing the sample keeps what was in
     /// it.
     pub fn sample(&self, preview: &Preview) -> Self {
-        let order = |n: usize| Id::of_document(Some(&self.shards[n].files[0].name), "", 0).order(OrderKey::Preview);
+        let name = |shard: &SourceShard| match shard.part {
+            Part::WHOLE => shard.files[0].name.clone(),
+            part => format!("{}#{}", shard.files[0].name, part.number),
+        };
+        let order = |n: usize| Id::of_document(Some(&name(&self.shards[n])), "", 0).order(OrderKey::Preview);
         let mut numbers: Vec<usize> = (0..self.shards.len()).collect();
         numbers.sort_by_key(|n| (order(*n), *n));
         let share = preview.share.unwrap_or(1.0).clamp(0.0, 1.0);
@@ -76,9 +114,17 @@ impl Inventory {
         self.sampled.as_ref().map_or(shard, |numbers| numbers[shard as usize])
     }
 
+    /// How many files there are.
+    pub fn files(&self) -> usize {
+        let mut names: Vec<&str> = self.shards.iter().flat_map(|s| &s.files).map(|f| f.name.as_str()).collect();
+        // Parts of a file are neighbours.
+        names.dedup();
+        names.len()
+    }
+
     /// Bytes of all files.
     pub fn bytes(&self) -> u64 {
-        self.shards.iter().flat_map(|s| &s.files).map(|f| f.bytes).sum()
+        self.shards.iter().map(SourceShard::bytes).sum()
     }
 
     /// How many ranges of ids the sentences are cut into: a power of two that follows from the bytes alone.
@@ -93,17 +139,25 @@ impl Inventory {
 }
 
 impl SourceShard {
-    /// The hash of names and versions.
-    pub fn content(&self) -> Digest {
-        self.files
-            .iter()
-            .fold(Digest::builder("source"), |b, f| b.part(&f.name).part(&f.version).number(f.bytes))
-            .finish()
+    /// A shard of these files as they are.
+    pub fn whole(files: Vec<SourceFile>) -> Self {
+        Self { files, part: Part::WHOLE }
     }
 
-    /// Bytes of its files.
+    /// The hash of names, versions, and which part it is.
+    pub fn content(&self) -> Digest {
+        let files =
+            self.files.iter().fold(Digest::builder("source"), |b, f| b.part(&f.name).part(&f.version).number(f.bytes));
+        match self.part {
+            Part::WHOLE => files.finish(),
+            Part { number, of } => files.number(number.into()).number(of.into()).finish(),
+        }
+    }
+
+    /// Bytes of its files, or of its share of them.
     pub fn bytes(&self) -> u64 {
-        self.files.iter().map(|f| f.bytes).sum()
+        let share = self.part.of_rows(self.files.iter().map(|f| f.bytes).sum());
+        share.end - share.start
     }
 }
 
@@ -216,10 +270,32 @@ mod tests {
     use super::*;
 
     #[test]
+    fn parts_of_a_file_share_its_bytes_and_nothing_else() {
+        let file = || SourceFile { name: "large".into(), bytes: 1_000_003, version: "1".into() };
+        let parts = |of| (0..of).map(move |number| SourceShard { files: vec![file()], part: Part { number, of } });
+        let small = SourceShard::whole(vec![SourceFile { name: "small".into(), ..file() }]);
+        let inventory = Inventory::new(parts(7).chain([small]).collect());
+        assert_eq!((inventory.files(), inventory.bytes()), (2, 2 * file().bytes));
+        let preview = Preview { shards: Some(3), share: None };
+        assert_eq!(inventory.sample(&preview).shards.len(), 3);
+        let contents: std::collections::BTreeSet<Digest> =
+            parts(1).chain(parts(7)).chain(parts(8)).map(|shard| shard.content()).collect();
+        assert_eq!(contents.len(), 16, "parts of one number in two cuts are two things");
+        // A file that is not cut is written, and named, as ever.
+        let whole = SourceShard::whole(vec![file()]);
+        assert_eq!(whole, parts(1).next().unwrap());
+        assert!(!serde_json::to_string(&whole).unwrap().contains("part"));
+        for total in [0, 1, 6, 7, 8, u64::MAX] {
+            let ranges: Vec<Range<u64>> = (0..7).map(|number| Part { number, of: 7 }.of_rows(total)).collect();
+            assert_eq!((ranges[0].start, ranges[6].end), (0, total));
+            assert!(ranges.windows(2).all(|pair| pair[0].end == pair[1].start), "{ranges:?}");
+        }
+    }
+
+    #[test]
     fn a_preview_is_taken_over_by_the_whole_build() {
-        let shards = (0..40).map(|n| SourceShard {
-            files: vec![SourceFile { name: format!("part-{n}"), bytes: 9, version: "1".into() }],
-        });
+        let file = |n| SourceFile { name: format!("part-{n}"), bytes: 9, version: "1".into() };
+        let shards = (0..40).map(|n| SourceShard::whole(vec![file(n)]));
         let whole = Inventory::new(shards.collect());
         let keys = |inventory: &Inventory| -> Vec<Digest> {
             let specs = layout(graph::find(graph::ids::DOCUMENTS), inventory, &Seals::new()).unwrap();

@@ -1,5 +1,8 @@
 //! Readers: what becomes of good documents, and that a bad one costs itself.
 
+use std::cell::Cell;
+use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,13 +11,14 @@ use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use realsyn_dataset::formats::inventory::cut_runs;
-use realsyn_dataset::formats::parquet::Limits;
+use realsyn_dataset::formats::parquet::{Bytewise, Limits};
 use realsyn_dataset::formats::readers::{
     Block, Document, DocumentLimits, DocumentReject, ImageRef, RejectReason, image_documents, read_html, read_obelics,
     resolve_url,
 };
 use realsyn_dataset::formats::{FormatError, Row};
 use realsyn_dataset::table_row;
+use realsyn_plan::layout::Part;
 use serde::{Deserialize, Serialize};
 
 const PAGE: &str = "https://site.example/dir/page.html";
@@ -57,11 +61,66 @@ fn file(rows: &[Obelics]) -> Vec<u8> {
 fn read(bytes: impl Into<Bytes>) -> Result<Vec<Result<Document, DocumentReject>>, FormatError> {
     let mut documents = Vec::new();
     let limits = DocumentLimits { bytes: 100_000, positions: 50 };
-    read_obelics(bytes.into(), &Limits::default(), &limits, |document| {
+    let bytes: Bytes = bytes.into();
+    read_obelics(bytes, Part::WHOLE, &Limits::default(), &limits, |document| {
         documents.push(document);
         Ok::<_, FormatError>(())
     })?;
     Ok(documents)
+}
+
+/// A file of which it is counted what is read.
+struct Counted {
+    bytes: Bytes,
+    read: Cell<u64>,
+}
+
+impl Bytewise for &Counted {
+    fn size(&self) -> u64 {
+        self.bytes.size()
+    }
+
+    fn range(&self, range: Range<u64>) -> io::Result<Bytes> {
+        self.read.set(self.read.get() + range.end - range.start);
+        self.bytes.range(range)
+    }
+}
+
+#[test]
+fn parts_of_a_file_are_the_whole_and_read_little_of_it() {
+    let rows: Vec<Obelics> = (0..200)
+        .map(|n| {
+            let text = blake3::hash(&[n]).to_hex().repeat(20);
+            let general_metadata = some(&format!(r#"{{"url": "https://d.example/{n}"}}"#));
+            Obelics { images: Some(vec![None]), texts: Some(vec![Some(text)]), metadata: None, general_metadata }
+        })
+        .collect();
+    let fields = Obelics::fields();
+    let batch = serde_arrow::to_record_batch(&fields, &rows).unwrap();
+    let properties = WriterProperties::builder().set_max_row_group_row_count(Some(7)).build();
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
+    writer.write(&batch).unwrap();
+    let bytes: Bytes = writer.into_inner().unwrap().into();
+    let read = |part: Part| {
+        let (counted, mut found) = (Counted { bytes: bytes.clone(), read: Cell::new(0) }, Vec::new());
+        read_obelics(&counted, part, &Limits::default(), &DocumentLimits::default(), |document| {
+            let document = document.unwrap();
+            found.push((document.source_row, document.url.unwrap()));
+            Ok::<_, FormatError>(())
+        })
+        .unwrap();
+        (found, counted.read.get())
+    };
+    let (all, bytes_of_all) = read(Part::WHOLE);
+    assert_eq!(all, (0..200).map(|n| (n, format!("https://d.example/{n}"))).collect::<Vec<_>>());
+    for of in [1, 2, 13, 200, 500] {
+        let parts: Vec<_> = (0..of).map(|number| read(Part { number, of })).collect();
+        assert!(parts.iter().all(|(rows, _)| rows.len() <= 200usize.div_ceil(of as usize)), "{of} parts are uneven");
+        // Two row groups of 29 at most, and the footer.
+        let most = parts.iter().map(|(_, bytes)| *bytes).max().unwrap();
+        assert!(of < 100 || most < bytes_of_all / 4, "one of {of} parts reads {most} of {bytes_of_all} bytes");
+        assert_eq!(parts.into_iter().flat_map(|(rows, _)| rows).collect::<Vec<_>>(), all, "{of} parts");
+    }
 }
 
 #[test]
@@ -154,7 +213,7 @@ fn openstax_is_read_whole() {
     let (mut documents, mut images, mut alts) = (0, 0, 0);
     for book in ["astronomy", "introduction-sociology", "us-history"] {
         let bytes = std::fs::read(root.join(format!("{book}.parquet"))).unwrap();
-        read_obelics(bytes.into(), &Limits::default(), &DocumentLimits::default(), |document| {
+        read_obelics(Bytes::from(bytes), Part::WHOLE, &Limits::default(), &DocumentLimits::default(), |document| {
             let document = document.unwrap();
             assert_eq!(document.ignored_images, 0);
             assert!(document.url.is_some() && !document.blocks.is_empty());

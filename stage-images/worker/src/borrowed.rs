@@ -46,8 +46,7 @@ impl Sentences {
     /// # Errors
     /// A [`SettingsError`] that names the first step that is not sealed; and what stores do.
     pub fn seals(&self, ledger: &Ledger) -> anyhow::Result<Seals> {
-        let steps: Vec<&Step> =
-            BUILD.iter().filter(|s| s.id == ids::DOCUMENTS || s.id.stage.makes_sentences()).collect();
+        let steps: Vec<&Step> = BUILD.iter().filter(|step| makes_sentences(step)).collect();
         let digests = |step: &Step| self.recipes.digests(step.id);
         ledger.read_ahead(&steps.iter().map(|s| (s.id, digests(s).0)).collect::<Vec<_>>())?;
         let mut seals = Seals::new();
@@ -75,6 +74,11 @@ impl Sentences {
         seals.remove(&ids::DOCUMENTS);
         Ok(seals)
     }
+}
+
+/// Whether a step is one of those that lead to sentences.
+pub fn makes_sentences(step: &Step) -> bool {
+    step.id == ids::DOCUMENTS || step.id.stage.makes_sentences()
 }
 
 fn not_made(build: &str, what: &str) -> anyhow::Error {

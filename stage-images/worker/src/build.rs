@@ -7,7 +7,7 @@ use realsyn_plan::Step;
 use realsyn_plan::graph::ids;
 use realsyn_plan::recipe::pool_digest;
 
-use crate::borrowed::Sentences;
+use crate::borrowed::makes_sentences;
 use crate::progress::seconds;
 use crate::report;
 use crate::run::{Execution, Progress, Run, StepEnd, run_step};
@@ -63,7 +63,7 @@ pub fn build(args: &BuildArgs, progress: &dyn Progress, how: &Execution) -> anyh
     session.check_store()?;
     let (inventory, listed) = session.inventory(args.list)?;
     if listed {
-        let files: usize = inventory.shards.iter().map(|s| s.files.len()).sum();
+        let files = inventory.files();
         println!("listed {files} files ({}) as {} shards", report::bytes(inventory.bytes()), inventory.shards.len());
     }
     let mut outcome = Outcome { shards: make_sentences(&session, args, how, progress)?, ..Outcome::default() };
@@ -105,19 +105,12 @@ fn make_sentences(
     how: &Execution,
     progress: &dyn Progress,
 ) -> anyhow::Result<u64> {
-    let Some(build) = &session.manifests.sentences else { return Ok(0) };
-    let made = Sentences::find(&session.ledger, build).and_then(|found| found.seals(&session.ledger));
-    match made {
-        Err(error) if error.is::<SettingsError>() => {}
-        made => return made.map(|_| 0),
-    }
-    let Some(other) = session.of_sentences(&args.at)? else { return Ok(0) };
-    println!("sentences of build {}", build.metadata.name);
-    other.check_engines(|_| true)?;
-    let mut run = other.run(other.inventory(args.list)?.0, None)?;
-    other.refer(&run)?;
-    let steps: Vec<&'static Step> =
-        run.steps().into_iter().filter(|s| s.id == ids::DOCUMENTS || s.id.stage.makes_sentences()).collect();
+    let Some(giver) = session.unmade_sentences(&args.at)? else { return Ok(0) };
+    println!("sentences of build {}", giver.manifests.build.metadata.name);
+    giver.check_engines(|_| true)?;
+    let mut run = giver.run(giver.inventory(args.list)?.0, None)?;
+    giver.refer(&run)?;
+    let steps: Vec<&'static Step> = run.steps().into_iter().filter(|step| makes_sentences(step)).collect();
     run_steps(&mut run, &steps, how, progress)
 }
 

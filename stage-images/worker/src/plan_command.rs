@@ -11,6 +11,7 @@ use realsyn_plan::report::MAX_TASKS;
 use realsyn_plan::why::why;
 use realsyn_plan::{Step, cost};
 
+use crate::borrowed::makes_sentences;
 use crate::measured::ahead;
 use crate::progress::seconds;
 use crate::report::bytes;
@@ -21,7 +22,7 @@ use crate::session::{Locations, Session, read_manifests};
 pub const MEASURED: &str = "realsyn-measured: ";
 
 /// Prints what a build would do.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct PlanArgs {
     /// Where things are
     #[command(flatten)]
@@ -54,6 +55,18 @@ struct Line {
 /// The plan as text. Reads records; writes nothing but a first inventory.
 pub fn plan(args: &PlanArgs) -> anyhow::Result<String> {
     let session = Session::open(&args.at)?;
+    let Some(giver) = session.unmade_sentences(&args.at)? else { return plan_of(&session, args, |_| true) };
+    let name = |session: &Session| session.manifests.build.metadata.name.clone();
+    Ok(format!(
+        "build {taker} takes the sentences of build {giver}, which are made first:\n{plan}build {taker}: planned once they are made\n",
+        taker = name(&session),
+        giver = name(&giver),
+        plan = plan_of(&giver, &PlanArgs { against: None, measured: false, ..args.clone() }, makes_sentences)?,
+    ))
+}
+
+/// The plan of those steps of a build that are `wanted`.
+fn plan_of(session: &Session, args: &PlanArgs, wanted: impl Fn(&Step) -> bool) -> anyhow::Result<String> {
     let inventory = if args.list { session.list()? } else { session.inventory(false)?.0 };
     let release = session.manifests.releases.first();
     let mut run = session.run(inventory, release)?;
@@ -76,7 +89,7 @@ pub fn plan(args: &PlanArgs) -> anyhow::Result<String> {
         "{:<26} {:<9} {:<8} {:>13} {:>6} {:>9} {:>9} {:>9}  why\n",
         "stage", "digest", "state", "shards", "tasks", "moves", "stores", "work"
     );
-    let steps = run.steps();
+    let steps: Vec<_> = run.steps().into_iter().filter(|step| wanted(step)).collect();
     let (mut peak, mut now, mut to_run, mut work) = (0, 0, 0, 0.0);
     let mut left = Vec::new();
     for stage_steps in steps.chunk_by(|a, b| a.id.stage == b.id.stage) {
@@ -120,7 +133,7 @@ pub fn plan(args: &PlanArgs) -> anyhow::Result<String> {
     _ = writeln!(
         text,
         "{} source files, {}; {to_run} stages to run; {} stored now",
-        run.inventory.shards.iter().map(|s| s.files.len()).sum::<usize>(),
+        run.inventory.files(),
         bytes(run.inventory.bytes()),
         bytes(now)
     );

@@ -145,10 +145,14 @@ impl Session {
         Self::of(read_manifests(&locations.files)?, locations)
     }
 
-    /// The same of the build whose sentences this one takes, if there is such a build. The flags that say where source and
-    /// images lie are about this one.
-    pub fn of_sentences(&self, locations: &Locations) -> anyhow::Result<Option<Self>> {
+    /// The build whose sentences this one takes, if it takes some and they are not all made. The flags that say where source
+    /// and images lie are about this one.
+    pub fn unmade_sentences(&self, locations: &Locations) -> anyhow::Result<Option<Self>> {
         let Some(build) = self.manifests.sentences.clone() else { return Ok(None) };
+        match Sentences::find(&self.ledger, &build).and_then(|found| found.seals(&self.ledger)) {
+            Err(error) if error.is::<SettingsError>() => {}
+            made => return made.map(|_| None),
+        }
         let manifests = Manifests { build, sentences: None, releases: Vec::new(), base: self.manifests.base.clone() };
         let out = Some(self.out.clone());
         let locations = Locations { out, source: None, mirror: Vec::new(), ..locations.clone() };

@@ -96,7 +96,7 @@ pub fn advance(args: &AdvanceArgs) -> anyhow::Result<Report> {
     // Once for all pods that will follow: a store that takes two commits for one would lose work in silence.
     session.check_store()?;
     let mut run = begin(&session)?;
-    let files = run.inventory.shards.iter().map(|s| s.files.len() as u64).sum();
+    let files = run.inventory.files() as u64;
     let (root, shards, bytes) = (run.inventory.root(), run.inventory.shards.len() as u64, run.inventory.bytes());
     let sentences = run.sentences.as_ref().map(Sentences::inventory_root);
     let mut report = Report { inventory: Some(Listed { root, files, shards, bytes, sentences }), ..Report::default() };

@@ -15,9 +15,9 @@ use realsyn_worker::session::{Locations, Session};
 use realsyn_worker::stages::rows::{Dropped, Fetched};
 
 /// A header by hand: a name, a kind and a size that no writer would write.
-fn header(name: &str, kind: u8, size: u64) -> Vec<u8> {
-    let mut block = vec![0u8; 512];
-    block[..name.len()].copy_from_slice(name.as_bytes());
+fn header(name: impl AsRef<[u8]>, kind: u8, size: u64) -> Vec<u8> {
+    let (name, mut block) = (name.as_ref(), vec![0u8; 512]);
+    block[..name.len()].copy_from_slice(name);
     block[100..107].copy_from_slice(b"0000644");
     // Sizes above 8 GiB are binary, with the first bit set.
     block[124..136].copy_from_slice(&[&[0x80, 0, 0, 0][..], &size.to_be_bytes()].concat());
@@ -29,7 +29,7 @@ fn header(name: &str, kind: u8, size: u64) -> Vec<u8> {
     block
 }
 
-fn member(name: &str, content: &[u8]) -> Vec<u8> {
+fn member(name: impl AsRef<[u8]>, content: &[u8]) -> Vec<u8> {
     let mut bytes = header(name, b'0', content.len() as u64);
     bytes.extend_from_slice(content);
     bytes.resize(bytes.len().next_multiple_of(512), 0);
@@ -65,6 +65,7 @@ fn write_source(source: &Path) {
         member("one.jpg", b"the second"),
         member("/etc/passwd.jpg", b"absolute"),
         member("../up.jpg", b"above"),
+        member(b"caf\xe9.jpg", b"a name in Latin-1"),
         member("two.jpg", b"two"),
         vec![0; 1024],
     ];
@@ -151,6 +152,7 @@ fn every_picture_of_an_archive_is_fetched_from_its_place() {
             "odd.tar#1 name-twice",
             "odd.tar#2 bad-name",
             "odd.tar#3 bad-name",
+            "odd.tar#4 bad-name",
         ]
     );
 }

@@ -20,6 +20,7 @@ use realsyn_plan::layout::ShardSpec;
 use realsyn_plan::placement::Ahead;
 use realsyn_plan::report::Report;
 use realsyn_worker::affected::affected;
+use realsyn_worker::borrowed::Sentences;
 use realsyn_worker::build::{BuildArgs, Outcome, build};
 use realsyn_worker::explain::{explain, load_seals};
 use realsyn_worker::plan_command::{MEASURED, PlanArgs, plan};
@@ -605,7 +606,12 @@ fn images_without_text_get_the_sentences_of_another_build() {
         commits(root).into_iter().filter(|name| stage(name).is_some_and(|s| s.makes_sentences())).collect()
     };
     let at = at(&[&file, &text]);
-    let planned = plan(&PlanArgs { at: at.clone(), list: false, against: None, measured: false }).unwrap();
+    let planned =
+        |at: &Locations| plan(&PlanArgs { at: at.clone(), list: false, against: None, measured: false }).unwrap();
+    let nothing_yet = planned(&Locations { out: Some(f.out("borrowed-later")), ..at.clone() });
+    assert!(nothing_yet.starts_with("build pictures takes the sentences of build part, which are made first"));
+    assert!(nothing_yet.contains("sentence-score") && !nothing_yet.contains("image-embed"), "{nothing_yet}");
+    let planned = planned(&at);
     assert!(planned.contains("sentences are those of build part") && !planned.contains("sentence-score"), "{planned}");
     let before = sentences(&f.out("borrowed"));
     let done = build(&BuildArgs { at: at.clone(), jobs: None, list: false, no_report: false }, &Quiet, &TWO).unwrap();
@@ -629,8 +635,8 @@ fn images_without_text_get_the_sentences_of_another_build() {
     let report = advance(&AdvanceArgs { at, known: Vec::new(), pool: None, report: None }).unwrap();
     assert!(report.complete.is_some());
     assert_eq!(report.sealed.len(), BUILD.len() + RELEASE.len(), "the sentences' steps are told as sealed, too");
-    let of_text = session.of_sentences(&Locations::default()).unwrap().unwrap();
-    assert_eq!(report.inventory.unwrap().sentences, Some(of_text.inventory(false).unwrap().0.root()));
+    let taken = Sentences::find(&session.ledger, session.manifests.sentences.as_ref().unwrap()).unwrap();
+    assert_eq!(report.inventory.unwrap().sentences, Some(taken.inventory_root()));
 }
 
 #[test]

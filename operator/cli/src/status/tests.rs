@@ -73,7 +73,7 @@ fn running() -> DynamicObject {
         "observedGeneration": 3,
         "progress": "sentence-score 12/64 +1 · 31 %",
         "workerImage": "registry.example.org/realsyn/cuda:0.1.0",
-        "inventory": { "root": "ab", "files": 1204, "shards": 1204, "bytes": 442_381_631_488u64 },
+        "inventory": { "root": "ab", "files": 1204, "shards": 1204, "bytes": 4_423_816_314u64 },
         "conditions": [
             condition("Ready", false, "Progressing", why),
             condition("Reconciling", true, "Progressing", why),
@@ -155,7 +155,7 @@ fn a_published_release_says_what_and_where() {
             "observedGeneration": 1,
             "progress": "complete · 100 %",
             "workerImage": "registry.example.org/realsyn/cuda:0.1.0",
-            "inventory": { "root": "ab", "files": 1204, "shards": 1204, "bytes": 442_381_631_488u64 },
+            "inventory": { "root": "ab", "files": 1204, "shards": 1204, "bytes": 4_423_816_314u64 },
             "pool": { "generation": 3, "digest": "3f2a9c".repeat(10) },
             "digest": "9c3f2a".repeat(10),
             "pairs": 834_201, "bytes": 51_539_607_552u64,

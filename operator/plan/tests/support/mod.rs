@@ -22,7 +22,7 @@ pub fn inventory<S: AsRef<str>>(versions: &[S], bytes: u64) -> Inventory {
         bytes,
         version: version.as_ref().to_owned(),
     };
-    let shards = versions.iter().enumerate().map(|v| SourceShard { files: vec![file(v)] }).collect();
+    let shards = versions.iter().enumerate().map(|v| SourceShard::whole(vec![file(v)])).collect();
     Inventory::new(shards)
 }
 

@@ -5,6 +5,8 @@
 //! decoded pages instead of being copied (so a dictionary cannot multiply them); and a panic of the decoder becomes an
 //! error.
 
+use std::io::{self, Cursor, Read};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -12,7 +14,9 @@ use ::parquet::arrow::ProjectionMask;
 use ::parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use ::parquet::arrow::parquet_to_arrow_schema;
 use ::parquet::basic::Compression;
+use ::parquet::errors::{ParquetError, Result as ParquetResult};
 use ::parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaDataOptions, ParquetMetaDataReader};
+use ::parquet::file::reader::{ChunkReader, Length};
 use ::parquet::schema::types::{SchemaDescriptor, Type, TypePtr};
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, RecordBatch};
@@ -71,9 +75,32 @@ pub enum Strings {
     Raw,
 }
 
-/// A Parquet file, opened for some of its columns.
-pub struct ParquetFile {
-    bytes: Bytes,
+/// The bytes of a file, as they are needed.
+pub trait Bytewise {
+    /// How many there are.
+    fn size(&self) -> u64;
+
+    /// Those of a range, which lies within the file.
+    ///
+    /// # Errors
+    /// Bytes that cannot be had.
+    fn range(&self, range: Range<u64>) -> io::Result<Bytes>;
+}
+
+impl Bytewise for Bytes {
+    fn size(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn range(&self, range: Range<u64>) -> io::Result<Bytes> {
+        Ok(self.slice(range.start as usize..range.end as usize))
+    }
+}
+
+/// A Parquet file, opened for some of its columns. Of a file that is not in memory the footer is read, and then the wanted
+/// columns of one row group at a time.
+pub struct ParquetFile<B = Bytes> {
+    bytes: B,
     metadata: ArrowReaderMetadata,
     projection: ProjectionMask,
     /// Leaf columns below the wanted ones.
@@ -81,10 +108,10 @@ pub struct ParquetFile {
     limits: Limits,
 }
 
-impl ParquetFile {
+impl<B: Bytewise> ParquetFile<B> {
     /// Reads the footer. Every one of `columns` must be there.
-    pub fn open(bytes: Bytes, columns: &[&str], strings: Strings, limits: &Limits) -> Result<Self, FormatError> {
-        let footer = footer(&bytes, limits)?;
+    pub fn open(bytes: B, columns: &[&str], strings: Strings, limits: &Limits) -> Result<Self, FormatError> {
+        let footer = &footer(&bytes, limits)?[..];
         thrift::check_schema(footer, limits.columns)?;
         guarded("the footer", || {
             let mut schema = ParquetMetaDataReader::decode_schema(footer)?;
@@ -102,7 +129,7 @@ impl ParquetFile {
     }
 
     fn project(
-        bytes: Bytes,
+        bytes: B,
         metadata: ArrowReaderMetadata,
         columns: &[&str],
         limits: &Limits,
@@ -123,7 +150,12 @@ impl ParquetFile {
 
     /// Number of rows, as the footer claims it.
     pub fn num_rows(&self) -> u64 {
-        self.metadata.metadata().row_groups().iter().map(|group| group.num_rows().max(0) as u64).sum()
+        (0..self.num_groups()).fold(0, |rows: u64, group| rows.saturating_add(self.rows_of(group)))
+    }
+
+    /// Number of rows of row group `index`, as the footer claims it.
+    pub fn rows_of(&self, index: usize) -> u64 {
+        self.metadata.metadata().row_group(index).num_rows().max(0) as u64
     }
 
     /// Number of row groups.
@@ -142,9 +174,9 @@ impl ParquetFile {
         index: usize,
         mut each: impl FnMut(&RecordBatch) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.check_group(index)?;
+        let columns = self.columns_of(index)?;
         let mut batches = guarded("a row group", || {
-            ParquetRecordBatchReaderBuilder::new_with_metadata(self.bytes.clone(), self.metadata.clone())
+            ParquetRecordBatchReaderBuilder::new_with_metadata(columns, self.metadata.clone())
                 .with_projection(self.projection.clone())
                 .with_row_groups(vec![index])
                 .with_batch_size(ROWS_PER_BATCH)
@@ -156,31 +188,34 @@ impl ParquetFile {
         Ok(())
     }
 
-    fn check_group(&self, index: usize) -> Result<(), FormatError> {
+    /// The wanted columns of a row group, whose claims have been compared with the limits.
+    fn columns_of(&self, index: usize) -> Result<Columns, FormatError> {
         let group = self.metadata.metadata().row_group(index);
-        let mut decoded = 0;
+        let (mut decoded, mut columns) = (0, Columns { size: self.bytes.size(), columns: Vec::new() });
         for leaf in &self.leaves {
             let chunk = group.columns().get(*leaf).ok_or_else(|| {
                 FormatError::corrupt("a row group", format!("it has {} columns", group.num_columns()))
             })?;
-            decoded += self.check_chunk(chunk)?;
+            let start = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset());
+            let (Ok(start), Ok(len)) = (u64::try_from(start), u64::try_from(chunk.compressed_size())) else {
+                return Err(FormatError::corrupt("a column", "its offset or size is negative"));
+            };
+            let (end, found) = (start.saturating_add(len), self.bytes.size());
+            if end > found {
+                return Err(FormatError::Truncated { what: "a column", needed: end, found });
+            }
+            FormatError::check("a column of a row group", len, self.limits.row_group)?;
+            let bytes = self.bytes.range(start..end)?;
+            decoded += self.check_chunk(chunk, &bytes)?;
             FormatError::check("a row group", decoded, self.limits.row_group)?;
+            columns.columns.push((start, bytes));
         }
-        Ok(())
+        Ok(columns)
     }
 
     /// Walks over the pages of a column and returns how many bytes they decompress to.
-    fn check_chunk(&self, chunk: &ColumnChunkMetaData) -> Result<u64, FormatError> {
-        let start = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset());
-        let (Ok(start), Ok(len)) = (u64::try_from(start), u64::try_from(chunk.compressed_size())) else {
-            return Err(FormatError::corrupt("a column", "its offset or size is negative"));
-        };
-        let end = start.saturating_add(len);
-        if end > self.bytes.len() as u64 {
-            let found = self.bytes.len() as u64;
-            return Err(FormatError::Truncated { what: "a column", needed: end, found });
-        }
-        let mut rest = &self.bytes[start as usize..end as usize];
+    fn check_chunk(&self, chunk: &ColumnChunkMetaData, bytes: &[u8]) -> Result<u64, FormatError> {
+        let mut rest = bytes;
         let (mut decoded, mut values) = (0, 0);
         while !rest.is_empty() {
             let page = thrift::page_header(rest)?;
@@ -198,14 +233,59 @@ impl ParquetFile {
             FormatError::check("the number of values in a column", values, self.limits.values)?;
             rest = &rest[needed as usize..];
         }
-        FormatError::check("a column", decoded, RATIO_FLOOR.max(len.saturating_mul(self.limits.ratio)))?;
+        let stored = bytes.len() as u64;
+        FormatError::check("a column", decoded, RATIO_FLOOR.max(stored.saturating_mul(self.limits.ratio)))?;
         Ok(decoded)
+    }
+}
+
+/// Columns of a row group, for the decoder: of the rest of the file it needs nothing.
+struct Columns {
+    /// Bytes of the file.
+    size: u64,
+    /// Where each begins in the file.
+    columns: Vec<(u64, Bytes)>,
+}
+
+impl Columns {
+    /// What lies from a place in the file to the end of its column.
+    fn from(&self, place: u64) -> ParquetResult<Bytes> {
+        let rest = |(start, bytes): &(u64, Bytes)| {
+            let passed = place.checked_sub(*start).filter(|passed| *passed <= bytes.len() as u64)?;
+            Some(bytes.slice(passed as usize..))
+        };
+        // Where one ends and the next begins, the next is meant.
+        let found = self.columns.iter().filter_map(rest).max_by_key(Bytes::len);
+        found.ok_or_else(|| ParquetError::EOF(format!("no wanted column has the byte {place}")))
+    }
+}
+
+impl Length for Columns {
+    fn len(&self) -> u64 {
+        self.size
+    }
+}
+
+impl ChunkReader for Columns {
+    type T = Cursor<Bytes>;
+
+    fn get_read(&self, start: u64) -> ParquetResult<Self::T> {
+        Ok(Cursor::new(self.from(start)?))
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
+        let rest = self.from(start)?;
+        match rest.len() >= length {
+            true => Ok(rest.slice(..length)),
+            false => {
+                Err(ParquetError::EOF(format!("a column ends before byte {}", start.saturating_add(length as u64))))
+            }
+        }
     }
 }
 
 /// The decoder inflates gzip pages to their end, whatever they claim; so the claim is tried out first.
 fn check_gzip(body: &[u8], claimed: u64) -> Result<(), FormatError> {
-    use std::io::Read;
     let mut inflated = flate2::read::MultiGzDecoder::new(body).take(claimed + 1);
     match std::io::copy(&mut inflated, &mut std::io::sink()) {
         Ok(found) if found == claimed => Ok(()),
@@ -215,15 +295,16 @@ fn check_gzip(body: &[u8], claimed: u64) -> Result<(), FormatError> {
 }
 
 /// The bytes of the footer, after its length has been found plausible.
-fn footer<'a>(bytes: &'a Bytes, limits: &Limits) -> Result<&'a [u8], FormatError> {
-    let found = bytes.len() as u64;
+fn footer(bytes: &impl Bytewise, limits: &Limits) -> Result<Bytes, FormatError> {
+    let found = bytes.size();
     if found < 12 {
         return Err(FormatError::Truncated { what: WHAT, needed: 12, found });
     }
-    let (body, tail) = bytes.split_at(bytes.len() - 8);
-    if &bytes[..4] != MAGIC {
+    if bytes.range(0..4)? != MAGIC[..] {
         return Err(FormatError::corrupt(WHAT, "it does not begin with PAR1"));
     }
+    let end = found - 8;
+    let tail = bytes.range(end..found)?;
     match &tail[4..] {
         b"PAR1" => {}
         b"PARE" => {
@@ -235,10 +316,10 @@ fn footer<'a>(bytes: &'a Bytes, limits: &Limits) -> Result<&'a [u8], FormatError
     }
     let len = u64::from(u32::from_le_bytes([tail[0], tail[1], tail[2], tail[3]]));
     FormatError::check("the footer", len, limits.footer)?;
-    if len > body.len() as u64 - 4 {
+    if len > end - 4 {
         return Err(FormatError::Truncated { what: "the footer", needed: len + 12, found });
     }
-    Ok(&body[body.len() - len as usize..])
+    Ok(bytes.range(end - len..end)?)
 }
 
 /// Runs a part of a decoder. Its panics come out as errors.

@@ -143,7 +143,7 @@ impl<R: Read> TarReader<R> {
     }
 
     /// Name and length of the next file; its content follows.
-    fn next_file(&mut self) -> Result<Option<(String, u64)>, FormatError> {
+    fn next_file(&mut self) -> Result<Option<(Vec<u8>, u64)>, FormatError> {
         let mut long_name: Option<Vec<u8>> = None;
         while let Some(header) = self.header()? {
             let len = header.entry_size().map_err(|e| FormatError::corrupt(WHAT, e))?;
@@ -153,8 +153,6 @@ impl<R: Read> TarReader<R> {
             match header.entry_type() {
                 EntryType::Regular | EntryType::Continuous => {
                     let name = long_name.unwrap_or_else(|| header.path_bytes().into_owned());
-                    let name = String::from_utf8(name)
-                        .map_err(|e| FormatError::corrupt(WHAT, format!("a file's name is not UTF-8: {e}")))?;
                     return Ok(Some((name, len)));
                 }
                 kind @ (EntryType::GNULongName | EntryType::XHeader) => {
@@ -186,6 +184,8 @@ impl<R: Read> TarReader<R> {
         FormatError::check("a file in the tar", len, self.max_member)?;
         let content = self.read_exactly(len)?;
         self.pass_over(padding(len) as u64)?;
+        let name = String::from_utf8(name)
+            .map_err(|e| FormatError::corrupt(WHAT, format!("a file's name is not UTF-8: {e}")))?;
         Ok(Some((name, content)))
     }
 }
@@ -219,8 +219,8 @@ fn pax_path(content: &[u8]) -> Result<Option<Vec<u8>>, FormatError> {
     Ok(path)
 }
 
-/// The files of an archive with their places, so that one of them can be read by its range. Contents are passed over. More
-/// than a million files, or 128 MiB of names, are an error.
+/// The files of an archive with their places, so that one of them can be read by its range. Contents are passed over; what
+/// in a name is no UTF-8 becomes U+FFFD. More than a million files, or 128 MiB of names, are an error.
 pub fn index(input: impl Read) -> Result<Vec<IndexEntry>, FormatError> {
     let mut reader = TarReader::new(input, u64::MAX);
     let (mut entries, mut names) = (Vec::new(), 0);
@@ -229,7 +229,7 @@ pub fn index(input: impl Read) -> Result<Vec<IndexEntry>, FormatError> {
         FormatError::check("the length of all names in the tar", names, MAX_NAMES)?;
         FormatError::check("the number of files in the tar", entries.len() as u64 + 1, MAX_FILES)?;
         // `tar -cf x.tar .` writes names so.
-        let name = name.strip_prefix("./").map(str::to_owned).unwrap_or(name);
+        let name = String::from_utf8_lossy(name.strip_prefix(b"./").unwrap_or(&name)).into_owned();
         entries.push(IndexEntry { name, offset: reader.position, len });
         reader.pass_over(len)?;
         reader.pass_over(padding(len) as u64)?;

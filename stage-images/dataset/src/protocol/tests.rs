@@ -77,7 +77,7 @@ impl Bench {
 
 fn inventory(versions: &[&str]) -> Inventory {
     let file = |v: &&str| SourceFile { name: format!("{v}.html"), bytes: 10, version: v.to_string() };
-    Inventory::new(versions.iter().map(|v| SourceShard { files: vec![file(v)] }).collect())
+    Inventory::new(versions.iter().map(|v| SourceShard::whole(vec![file(v)])).collect())
 }
 
 const KEY: Digest = Digest([7; 32]);

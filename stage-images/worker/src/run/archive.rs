@@ -2,28 +2,17 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::io::{self, Read};
 use std::ops::Range;
 
-use realsyn_dataset::formats::FormatError;
 use realsyn_dataset::formats::tar::{IndexEntry, index};
 use realsyn_dataset::store::{Store, StoreError};
+
+use super::stored_file::{FileError, StoredFile};
 
 /// What an archive's name ends with.
 const ENDING: &str = ".tar";
 /// Bytes that are asked of the store at once while an archive is gone through.
 const PIECE: u64 = 8 << 20;
-
-/// Why an archive was not gone through.
-#[derive(Debug, thiserror::Error)]
-pub enum ArchiveError {
-    /// It is no archive, or not a whole one.
-    #[error(transparent)]
-    Format(FormatError),
-    /// The store did not give it.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
 
 /// Whether a file is taken for an archive, by its name.
 pub fn is_archive(name: &str) -> bool {
@@ -31,42 +20,9 @@ pub fn is_archive(name: &str) -> bool {
 }
 
 /// The files of an archive, in their order; `None` if the store has no such archive. A piece of it is in memory at a time.
-pub fn files_of(store: &dyn Store, name: &str) -> Result<Option<Vec<IndexEntry>>, ArchiveError> {
-    let Some(size) = store.size(name)? else { return Ok(None) };
-    let mut pieces = Pieces { store, name, size, next: 0, piece: io::Cursor::default(), failed: None };
-    let found = index(&mut pieces);
-    // What the store did is no fault of the archive.
-    match (pieces.failed, found) {
-        (Some(error), _) => Err(error.into()),
-        (None, found) => found.map(Some).map_err(ArchiveError::Format),
-    }
-}
-
-/// An object, read piece by piece.
-struct Pieces<'a> {
-    store: &'a dyn Store,
-    name: &'a str,
-    size: u64,
-    next: u64,
-    piece: io::Cursor<Vec<u8>>,
-    failed: Option<StoreError>,
-}
-
-impl Read for Pieces<'_> {
-    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        if self.piece.position() == self.piece.get_ref().len() as u64 && self.next < self.size {
-            let range = self.next..self.size.min(self.next + PIECE);
-            self.next = range.end;
-            self.piece = match self.store.get_range(self.name, range) {
-                Ok(piece) => io::Cursor::new(piece),
-                Err(error) => {
-                    self.failed = Some(error);
-                    return Err(io::Error::other("the store did not give it"));
-                }
-            };
-        }
-        self.piece.read(to)
-    }
+pub fn files_of(store: &dyn Store, name: &str) -> Result<Option<Vec<IndexEntry>>, FileError> {
+    let Some(file) = StoredFile::open(store, name)? else { return Ok(None) };
+    Ok(Some(index(file.pieces(PIECE))?))
 }
 
 /// A file's place in an archive.
@@ -104,8 +60,8 @@ impl Archives {
         let files = match files_of(store, archive) {
             Ok(entries) => entries,
             // It could be read when its pictures were listed: none of them is found any more.
-            Err(ArchiveError::Format(_)) => Some(Vec::new()),
-            Err(ArchiveError::Store(error)) => return Err(error),
+            Err(FileError::Format(_)) => Some(Vec::new()),
+            Err(FileError::Store(error)) => return Err(error),
         };
         let places = |entries: Vec<IndexEntry>| {
             let mut places = HashMap::with_capacity(entries.len());

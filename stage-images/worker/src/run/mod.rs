@@ -8,6 +8,7 @@ mod lists;
 mod models;
 mod output;
 mod source;
+mod stored_file;
 mod writer;
 
 use std::collections::HashMap;
@@ -23,7 +24,7 @@ use realsyn_plan::records::Commit;
 use realsyn_plan::{Digest, Step, StepId};
 
 use crate::borrowed::Sentences;
-pub use archive::{ArchiveError, Archives, Place, files_of, is_archive};
+pub use archive::{Archives, Place, files_of, is_archive};
 
 pub use execute::{ENDING, Execution, Order, Progress, StepEnd, attempt_name, run_shards, run_step};
 pub use gpus::Gpus;
@@ -31,7 +32,8 @@ pub use input::Job;
 pub use lists::{Lists, resolve};
 pub use models::{ModelError, ModelRef, Models};
 pub use output::Output;
-pub use source::{Mirrors, SOURCE_PREFIX, Source};
+pub use source::{Mirrors, ROWS_BYTES, SOURCE_PREFIX, Source};
+pub use stored_file::{FileError, StoredFile};
 pub use writer::{Server, Writer};
 
 /// One build, and perhaps one release of it, over one inventory.

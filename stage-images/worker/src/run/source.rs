@@ -8,12 +8,17 @@ use realsyn_dataset::formats::inventory::cut_runs;
 use realsyn_dataset::formats::readers;
 use realsyn_dataset::store::{Store, StoreError};
 use realsyn_plan::Digest;
-use realsyn_plan::layout::{Inventory, SourceFile, SourceShard};
+use realsyn_plan::layout::{Inventory, Part, SourceFile, SourceShard};
 
 use super::archive::is_archive;
 
-/// Bytes of small files (pages, pictures) that make one shard, on average.
-const RUN_BYTES: u64 = 256 << 10;
+/// Bytes of pages that make one shard, on average.
+const PAGES_BYTES: u64 = 256 << 10;
+/// Bytes of pictures that make one shard, on average.
+const PICTURES_BYTES: u64 = 32 << 20;
+/// The most bytes of a file of rows that make one shard. A larger file is read in parts: those of OBELICS have 100,000
+/// documents each, whose pictures are tens of gigabytes, and a shard's pictures are in memory together.
+pub const ROWS_BYTES: u64 = 4 << 20;
 
 /// Bytes of a file that are in memory while it is hashed.
 const PIECE: u64 = 8 << 20;
@@ -49,19 +54,20 @@ impl Source {
             let pieces = (0..file.bytes).step_by(PIECE as usize).map(piece);
             file.version = Digest::of_pieces(pieces)?.to_string();
         }
-        let shards = match self.format {
-            Format::Html | Format::Images => {
-                let (archives, files): (Vec<_>, Vec<_>) = files.into_iter().partition(|f| is_archive(&f.name));
-                let sizes: Vec<(String, u64)> = files.iter().map(|f| (f.name.clone(), f.bytes)).collect();
-                let runs = cut_runs(&sizes, RUN_BYTES).into_iter().map(|run| files[run].to_vec());
-                // Archives first: one more loose picture moves none of them.
-                archives.into_iter().map(|archive| vec![archive]).chain(runs).collect()
-            }
-            Format::Obelics | Format::Mmc4 | Format::Omnicorpus => {
-                files.into_iter().map(|f| vec![f]).collect::<Vec<_>>()
-            }
+        let (archives, files): (Vec<_>, Vec<_>) = files.into_iter().partition(|f| is_archive(&f.name));
+        let sizes = || -> Vec<(String, u64)> { files.iter().map(|f| (f.name.clone(), f.bytes)).collect() };
+        let runs = |target| cut_runs(&sizes(), target).into_iter().map(|run| SourceShard::whole(files[run].to_vec()));
+        let shards: Vec<SourceShard> = match self.format {
+            Format::Html => runs(PAGES_BYTES).collect(),
+            // Archives first: one more loose picture moves none of them.
+            Format::Images => archives
+                .into_iter()
+                .map(|archive| SourceShard::whole(vec![archive]))
+                .chain(runs(PICTURES_BYTES))
+                .collect(),
+            Format::Obelics | Format::Mmc4 | Format::Omnicorpus => files.into_iter().flat_map(parts_of).collect(),
         };
-        Ok(Inventory::new(shards.into_iter().map(|files| SourceShard { files }).collect()))
+        Ok(Inventory::new(shards))
     }
 
     fn takes(&self, name: &str) -> bool {
@@ -74,6 +80,12 @@ impl Source {
         };
         endings.iter().any(|e| lower.ends_with(e))
     }
+}
+
+/// A file of rows as shards.
+fn parts_of(file: SourceFile) -> impl Iterator<Item = SourceShard> {
+    let of = file.bytes.div_ceil(ROWS_BYTES).clamp(1, u32::MAX.into()) as u32;
+    (0..of).map(move |number| SourceShard { files: vec![file.clone()], part: Part { number, of } })
 }
 
 /// URL prefixes and the stores that hold what lies below them.

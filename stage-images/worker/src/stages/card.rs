@@ -21,12 +21,7 @@ pub fn text(run: &Run, release: &ReleaseRun, manifest: &ReleaseManifest) -> Stri
         manifest.pairs, manifest.texts
     );
     _ = writeln!(card, "- digest: `{}`\n- files: {} ({} bytes)", manifest.digest, manifest.files.len(), manifest.bytes);
-    _ = writeln!(
-        card,
-        "- source: {}, {} files\n",
-        run.build.source.format.name(),
-        run.inventory.shards.iter().map(|s| s.files.len()).sum::<usize>()
-    );
+    _ = writeln!(card, "- source: {}, {} files\n", run.build.source.format.name(), run.inventory.files());
     card.push_str("## Layout\n\n`NNNNN.tar` are WebDataset shards: `KEY.jpg`, `KEY.txt` (the first realistic text) and `KEY.json`. ");
     card.push_str(
         "`NNNNN.parquet` hold the same rows as columns. `manifest.json` names every file with its BLAKE3 hash.\n\n",

@@ -10,7 +10,7 @@ use realsyn_dataset::store::check_name;
 use realsyn_plan::Id;
 
 use super::rows::{Block, Document, Dropped, ImageRef};
-use crate::run::{ArchiveError, Job, Output, SOURCE_PREFIX, StageError, files_of, is_archive};
+use crate::run::{FileError, Job, Output, SOURCE_PREFIX, StageError, StoredFile, files_of, is_archive};
 
 /// `documents/extract`: one source shard.
 pub fn extract(job: &Job) -> Result<Output, StageError> {
@@ -27,25 +27,29 @@ pub fn extract(job: &Job) -> Result<Output, StageError> {
             tables.add_archive(job, &file.name, prefix)?;
             continue;
         }
-        let Some(bytes) = job.run.source.store.get(&file.name)? else {
-            tables.drop_file(&file.name, "file-gone");
-            continue;
-        };
         let limits = DocumentLimits::default();
         let mut visit = |document: Result<ReadDocument, DocumentReject>| tables.add(&file.name, document);
-        match job.run.source.format {
-            Format::Html => visit(readers::read_html(&bytes, &format!("{base}/{}", file.name), 0, &limits)),
-            Format::Images => readers::image_documents(prefix, [file.name.as_str()]).for_each(|d| visit(Ok(d))),
-            Format::Obelics | Format::Mmc4 | Format::Omnicorpus => {
-                let each = |document| {
-                    visit(document);
-                    Ok::<_, FormatError>(())
-                };
-                // A file of rows is the whole shard: losing it silently would lose all its documents.
-                readers::read_obelics(bytes.into(), &Limits::default(), &limits, each).map_err(|e| {
-                    StageError::Data { reason: "unreadable-file", detail: format!("{}: {e}", file.name) }
-                })?;
-            }
+        let store = job.run.source.store.as_ref();
+        let is_there = match job.run.source.format {
+            Format::Html => store.get(&file.name)?.map(|bytes| {
+                visit(readers::read_html(&bytes, &format!("{base}/{}", file.name), 0, &limits));
+            }),
+            Format::Images => store.size(&file.name)?.map(|_| {
+                readers::image_documents(prefix, [file.name.as_str()]).for_each(|document| visit(Ok(document)));
+            }),
+            Format::Obelics | Format::Mmc4 | Format::Omnicorpus => StoredFile::open(store, &file.name)?
+                .map(|source| {
+                    let each = |document| {
+                        visit(document);
+                        Ok::<_, FormatError>(())
+                    };
+                    readers::read_obelics(source, shard.part, &Limits::default(), &limits, each)
+                        .map_err(|error| unreadable(&file.name, error.into()))
+                })
+                .transpose()?,
+        };
+        if is_there.is_none() {
+            tables.drop_file(&file.name, "file-gone");
         }
     }
     let mut out = Output::default();
@@ -61,6 +65,14 @@ pub fn extract(job: &Job) -> Result<Output, StageError> {
     out.table("images", &tables.images)?;
     out.table("dropped", &tables.dropped)?;
     Ok(out)
+}
+
+/// A file of rows and an archive are the whole shard: losing one silently would lose all its documents.
+fn unreadable(file: &str, error: FileError) -> StageError {
+    match error {
+        FileError::Format(e) => StageError::Data { reason: "unreadable-file", detail: format!("{file}: {e}") },
+        FileError::Store(e) => e.into(),
+    }
 }
 
 #[derive(Default)]
@@ -88,17 +100,15 @@ impl Tables {
                 self.drop_file(file, "file-gone");
                 return Ok(());
             }
-            Err(ArchiveError::Format(e)) => {
-                return Err(StageError::Data { reason: "unreadable-file", detail: format!("{file}: {e}") });
-            }
-            Err(ArchiveError::Store(e)) => return Err(e.into()),
+            Err(error) => return Err(unreadable(file, error)),
         };
         let mut seen = HashSet::new();
         let mut names = Vec::with_capacity(entries.len());
         for (row, name) in entries.iter().map(|entry| entry.name.as_str()).enumerate() {
             let reason = match name {
                 _ if !readers::is_image(name) => None,
-                _ if check_name(name).is_err() => Some("bad-name"),
+                // What was no UTF-8 is marked so.
+                _ if check_name(name).is_err() || name.contains(char::REPLACEMENT_CHARACTER) => Some("bad-name"),
                 _ if !seen.insert(name) => Some("name-twice"),
                 _ => None,
             };

@@ -3,12 +3,12 @@
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, BinaryViewArray, ListArray, RecordBatch};
 use arrow_schema::DataType;
-use bytes::Bytes;
+use realsyn_plan::layout::Part;
 use serde::Deserialize;
 
 use super::{Block, Document, DocumentLimits, DocumentReject, ImageRef, RejectReason, non_blank};
 use crate::formats::FormatError;
-use crate::formats::parquet::{Limits, ParquetFile, Strings};
+use crate::formats::parquet::{Bytewise, Limits, ParquetFile, Strings};
 
 /// The columns that are read.
 pub const OBELICS_COLUMNS: [&str; 4] = ["images", "texts", "metadata", "general_metadata"];
@@ -26,27 +26,45 @@ struct GeneralMetadata {
     url: Option<String>,
 }
 
-/// Hands every document of an OBELICS file to `each`, in the order of rows, and stops when `each` fails.
+/// Hands every document of a part of an OBELICS file to `each`, in the order of rows, and stops when `each` fails. Only row
+/// groups that hold rows of the part are read.
 ///
 /// Position i of a document is an image or a text; null and `""` both mean "the other one". A row that breaks the format
 /// is handed over as a reject.
 pub fn read_obelics<E: From<FormatError>>(
-    bytes: Bytes,
+    bytes: impl Bytewise,
+    part: Part,
     limits: &Limits,
     document_limits: &DocumentLimits,
     mut each: impl FnMut(Result<Document, DocumentReject>) -> Result<(), E>,
 ) -> Result<(), E> {
     let file = ParquetFile::open(bytes, &OBELICS_COLUMNS, Strings::Raw, limits)?;
-    let mut row = 0;
+    let rows = part.of_rows(file.num_rows());
+    let mut next: u64 = 0;
     for group in 0..file.num_groups() {
+        let (first, claimed) = (next, file.rows_of(group));
+        next = first.saturating_add(claimed);
+        if next <= rows.start || first >= rows.end {
+            continue;
+        }
+        let mut row = first;
         file.read_group(group, |batch| {
             let columns = Columns::of(batch)?;
             for i in 0..batch.num_rows() {
-                each(columns.document(i, row, document_limits).map_err(|reason| DocumentReject { row, reason }))?;
+                if rows.contains(&row) {
+                    each(columns.document(i, row, document_limits).map_err(|reason| DocumentReject { row, reason }))?;
+                }
                 row += 1;
             }
             Ok::<_, E>(())
         })?;
+        if row != next {
+            return Err(FormatError::corrupt(
+                "a row group",
+                format!("it claims {claimed} rows and has {}", row - first),
+            )
+            .into());
+        }
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ pub fn head(from: &Reader) -> anyhow::Result<Head> {
         format: format!("{:?}", run.source.format).to_lowercase(),
         source: run.source.store.describe(),
         store: run.store().describe(),
-        files: run.inventory.shards.iter().map(|s| s.files.len() as u64).sum(),
+        files: run.inventory.files() as u64,
         file_bytes: run.inventory.bytes(),
         documents: from.count(ids::DOCUMENTS, "out"),
         images: (from.count(ids::DOCUMENTS, "images"), from.count(ids::HOME, "out")),

@@ -23,7 +23,7 @@ impl Plan {
     /// A build over these source files; `sentences` is the recipe of its second stage.
     pub fn new(uid: &str, files: &[&str], sentences: u8) -> Self {
         let file = |v: &&str| SourceFile { name: v.to_string(), bytes: 10, version: "1".into() };
-        let inventory = Inventory::new(files.iter().map(|v| SourceShard { files: vec![file(v)] }).collect());
+        let inventory = Inventory::new(files.iter().map(|v| SourceShard::whole(vec![file(v)])).collect());
         let stage = |recipe: u8| {
             let digest = Digest::builder("stage").number(recipe.into()).digest(&inventory.root()).finish();
             serde_json::json!([{ "fields": {}, "digest": Digest([recipe; 32]) }, digest])
