@@ -19,10 +19,8 @@ use realsyn_plan::{Digest, StepId};
 use serde::{Deserialize, Serialize};
 
 use super::{Ledger, LedgerError, parse};
-use crate::store::{Settled, StoreExt};
+use crate::store::{Settled, StoreExt, at_once};
 
-/// Threads that write voids and remove objects: requests to a bucket mostly wait.
-const THREADS: usize = 16;
 /// Below this many names threads are not worth it.
 const FEW: usize = 64;
 
@@ -225,14 +223,14 @@ impl Ledger {
     /// Makes everything void that a tombstone with the verdict `delete` lists.
     pub(super) fn close(&self, number: u32, tombstone: &Tombstone) -> Result<(), LedgerError> {
         let why = format!("removed by clean-up {number}");
-        in_parallel(&tombstone.voids(), |name| self.void(name, &why))?;
+        for_each(&tombstone.voids(), |name| self.void(name, &why))?;
         self.mark(number, TombstonePart::Closed)
     }
 
     /// Removes what a closed tombstone lists. Its names are dead, so this may be done twice, and late.
     pub(super) fn bury(&self, number: u32, tombstone: &Tombstone) -> Result<(), LedgerError> {
         for names in tombstone.removals() {
-            in_parallel(&names, |name| Ok(self.store().delete(name)?))?;
+            for_each(&names, |name| Ok(self.store().delete(name)?))?;
         }
         self.mark(number, TombstonePart::Done)
     }
@@ -244,15 +242,10 @@ impl Ledger {
     }
 }
 
-/// Does something to every name, with a few threads where there are many names.
-fn in_parallel(names: &[String], each: impl Fn(&str) -> Result<(), LedgerError> + Sync) -> Result<(), LedgerError> {
-    let all = |names: &[String]| names.iter().try_for_each(|name| each(name));
-    if names.len() < FEW {
-        return all(names);
+/// Does something to every name; where there are few, one after the other.
+fn for_each(names: &[String], each: impl Fn(&str) -> Result<(), LedgerError> + Sync) -> Result<(), LedgerError> {
+    match names.len() {
+        ..FEW => names.iter().try_for_each(|name| each(name)),
+        many => at_once(many, |n| each(&names[n])).map(drop),
     }
-    std::thread::scope(|scope| {
-        let chunks = names.chunks(names.len().div_ceil(THREADS));
-        let threads: Vec<_> = chunks.map(|chunk| scope.spawn(|| all(chunk))).collect();
-        threads.into_iter().try_for_each(|thread| thread.join().expect("a request does not panic"))
-    })
 }

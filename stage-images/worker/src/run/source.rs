@@ -55,8 +55,8 @@ impl Source {
             file.version = Digest::of_pieces(pieces)?.to_string();
         }
         let (archives, files): (Vec<_>, Vec<_>) = files.into_iter().partition(|f| is_archive(&f.name));
-        let sizes = || -> Vec<(String, u64)> { files.iter().map(|f| (f.name.clone(), f.bytes)).collect() };
-        let runs = |target| cut_runs(&sizes(), target).into_iter().map(|run| SourceShard::whole(files[run].to_vec()));
+        let sizes: Vec<(String, u64)> = files.iter().map(|f| (f.name.clone(), f.bytes)).collect();
+        let runs = |target| cut_runs(&sizes, target).into_iter().map(|run| SourceShard::whole(files[run].to_vec()));
         let shards: Vec<SourceShard> = match self.format {
             Format::Html => runs(PAGES_BYTES).collect(),
             // Archives first: one more loose picture moves none of them.
