@@ -1,79 +1,71 @@
-//! Nodes that are nothing but objects, beside the real one: the API server, the scheduler and the controller take them for
-//! nodes with GPUs, and no pod can be placed on them, because they have no room for one.
+//! Nodes that are nothing but objects, beside the real one: kwok is their kubelet, so that the API server, the scheduler
+//! and the controller take them for nodes with GPUs. No pod can be placed on them, because they have no room for one.
 
-use std::process::Command;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::thread::{JoinHandle, spawn};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use realsyn_cluster::{Binaries, Node};
+use realsyn_cluster::{Binaries, Node, until};
 use serde_json::{Value, json};
 
-/// The controller of nodes takes one for lost that has been silent for forty seconds.
-const BEAT: Duration = Duration::from_secs(10);
+/// What kwok is to take for one of its nodes.
+const FAKE: (&str, &str) = ("kwok.x-k8s.io/node", "fake");
 
 /// Such nodes. They are well until this is dropped.
 pub struct Others {
-    stop: Option<Sender<()>>,
-    beats: Option<JoinHandle<()>>,
+    kwok: Child,
 }
 
 /// A node: its name, the product of its eight GPUs, their GiB, and what is wrong with them, if anything is.
 pub type Other = (&'static str, &'static str, u64, Option<&'static str>);
 
 impl Others {
-    /// Puts these nodes beside the real one, and waits for nothing.
+    /// Puts these nodes beside the real one, and waits until they are ready.
     pub fn stand_beside(node: &Node, all: &[Other]) -> Self {
+        let (key, value) = FAKE;
+        let offers = json!({ "nvidia.com/gpu": "8", "cpu": "0", "memory": "0", "pods": "0" });
         for &(name, product, gib, fault) in all {
-            let object = json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name } });
+            let object = json!({
+                "apiVersion": "v1", "kind": "Node", "metadata": { "name": name, "annotations": { key: value } },
+            });
             node.apply(&object.to_string()).unwrap();
+            patch_status(node, "node", name, &json!({ "capacity": offers, "allocatable": offers }));
             let object =
                 json!({ "apiVersion": "realsyn.dev/v1alpha1", "kind": "GpuNode", "metadata": { "name": name } });
             node.apply(&object.to_string()).unwrap();
             let devices: Vec<Value> = (0..8).map(|n| device(name, n, product, gib, fault)).collect();
-            let status = json!({ "status": { "devices": devices } }).to_string();
-            node.kubectl(&["patch", "gpunode", name, "--subresource=status", "--type=merge", "-p", &status]).unwrap();
+            patch_status(node, "gpunode", name, &json!({ "devices": devices }));
         }
-        let names: Vec<String> = all.iter().map(|(name, ..)| (*name).to_owned()).collect();
-        let kubeconfig = node.kubeconfig().to_owned();
-        let mut beats = 0;
-        let mut beat = move || {
-            beats += 1;
-            let mut kubectl = Command::new(Binaries::default_folder().path("kubectl"));
-            kubectl.env("KUBECONFIG", &kubeconfig).args([
-                "patch",
-                "nodes",
-                "--subresource=status",
-                "-p",
-                &ready(beats),
-            ]);
-            kubectl.args(&names).output().is_ok_and(|done| done.status.success())
-        };
-        assert!(beat(), "the nodes cannot be made ready");
-        let (stop, told) = channel();
-        let beats = spawn(move || {
-            while told.recv_timeout(BEAT) == Err(RecvTimeoutError::Timeout) {
-                // An API server that does not answer now does at the next beat.
-                _ = beat();
-            }
-        });
-        Self { stop: Some(stop), beats: Some(beats) }
+        let others = Self { kwok: kwok(node) };
+        let wait = ["wait", "--for=condition=Ready", "--timeout=10s", "nodes", "--all"];
+        until(Duration::from_secs(60), "the other nodes to be ready", || Ok(node.kubectl(&wait).is_ok())).unwrap();
+        others
     }
 }
 
 impl Drop for Others {
     fn drop(&mut self) {
-        drop(self.stop.take());
-        _ = self.beats.take().map(JoinHandle::join);
+        _ = self.kwok.kill();
+        _ = self.kwok.wait();
     }
 }
 
-/// The status of a node that is well, offers eight GPUs, and has no room. Its time counts as news, whatever it is.
-fn ready(beat: u32) -> String {
-    let offers = json!({ "nvidia.com/gpu": "8", "cpu": "0", "memory": "0", "pods": "0" });
-    let now = format!("2025-01-01T{:02}:{:02}:{:02}Z", beat / 3600 % 24, beat / 60 % 60, beat % 60);
-    let ready = json!({ "type": "Ready", "status": "True", "reason": "Played", "lastHeartbeatTime": now });
-    json!({ "status": { "capacity": offers, "allocatable": offers, "conditions": [ready] } }).to_string()
+/// kwok, for nodes that say they are its own.
+fn kwok(node: &Node) -> Child {
+    let binaries = Binaries::default_folder();
+    let stages = binaries.kwok_stages().join("node");
+    let mut kwok = Command::new(binaries.require_tool("kwok").unwrap());
+    kwok.arg("--kubeconfig").arg(node.kubeconfig());
+    kwok.arg(format!("--manage-nodes-with-annotation-selector={}={}", FAKE.0, FAKE.1));
+    kwok.arg("--node-lease-duration-seconds=40");
+    for stage in ["fast/node-initialize.yaml", "heartbeat-with-lease/node-heartbeat-with-lease.yaml"] {
+        kwok.arg("--config").arg(stages.join(stage));
+    }
+    kwok.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+fn patch_status(node: &Node, kind: &str, name: &str, status: &Value) {
+    let patch = json!({ "status": status }).to_string();
+    node.kubectl(&["patch", kind, name, "--subresource=status", "--type=merge", "-p", &patch]).unwrap();
 }
 
 fn device(node: &str, n: u32, product: &str, gib: u64, fault: Option<&str>) -> Value {
