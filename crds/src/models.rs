@@ -73,8 +73,8 @@ impl BuildSpec {
 /// A model: what it is, by hash, and where it lies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelRef {
-    /// Where it lies: `oci://IMAGE:TAG/FOLDER`, `pvc://CLAIM/FOLDER`, or for a local run a path, or nothing: it may find
-    /// it by its hash.
+    /// Where it lies: `oci://IMAGE:TAG/FOLDER`, `pvc://CLAIM/FOLDER`, `s3://BUCKET/FOLDER` (below 1 GiB); locally a path,
+    /// or nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     pub uri: Option<String>,

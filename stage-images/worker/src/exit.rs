@@ -44,7 +44,7 @@ fn number(error: &anyhow::Error) -> u8 {
             return SERVER;
         }
         let settings = cause.is::<SettingsError>()
-            || cause.is::<ModelError>()
+            || cause.downcast_ref::<ModelError>().is_some_and(|e| !matches!(e, ModelError::NotFetched { .. }))
             || matches!(cause.downcast_ref(), Some(StageError::Settings(_)))
             || matches!(cause.downcast_ref(), Some(StoreError::Misconfigured(_)));
         if settings {

@@ -14,7 +14,6 @@ use realsyn_dataset::protocol::{Ledger, Reference, owner_uid};
 use realsyn_dataset::store::{Credentials, Store, StoreOptions, check_conditional, open};
 use realsyn_plan::Digest;
 use realsyn_plan::layout::{Inventory, Seals};
-use realsyn_plan::mounts::mount;
 use realsyn_plan::recipe::{Recipes, inventory_digest};
 
 use crate::borrowed::Sentences;
@@ -279,13 +278,10 @@ impl Session {
     pub fn run(&self, inventory: Inventory, release: Option<&RealSynRelease>) -> anyhow::Result<Run> {
         let mut named = BTreeMap::new();
         for (role, model) in self.spec.models.named().filter(|(role, _)| self.spec.uses_model(role)) {
-            let folder = model
-                .uri
-                .as_ref()
-                .filter(|u| !u.contains("://") || mount(u).is_some())
-                .map(|u| PathBuf::from(resolve(&self.manifests.base, u)));
-            named.insert(role.to_owned(), ModelRef { sha256: model.sha256.clone(), folder });
+            let uri = model.uri.as_ref().map(|uri| resolve(&self.manifests.base, uri));
+            named.insert(role.to_owned(), ModelRef { sha256: model.sha256.clone(), uri });
         }
+        let models = Models::new(self.models_folder.clone(), named, self.server.clone(), self.options.clone());
         let sentences = self.manifests.sentences.as_ref();
         let sentences = sentences.map(|build| Sentences::find(&self.ledger, build)).transpose()?;
         let others = sentences.as_ref().map(|s| &s.recipes);
@@ -300,7 +296,7 @@ impl Session {
                 (recipes, Some(ReleaseRun { name: release.metadata.name.clone(), spec, destination }))
             }
         };
-        let surface = named.contains_key("clip")
+        let surface = self.spec.uses_model("clip")
             && self.manifests.releases.iter().any(|r| r.spec.text_surface == TextSurface::ClipRoundtrip);
         Ok(Run {
             ledger: self.ledger.clone(),
@@ -310,7 +306,7 @@ impl Session {
             release,
             inventory,
             recipes,
-            models: Models::new(self.models_folder.clone(), named, self.server.clone()).with_surface(surface),
+            models: models.with_surface(surface),
             lists: Lists { base: self.manifests.base.clone(), options: self.options.clone() },
             sentences,
             seals: Seals::new(),

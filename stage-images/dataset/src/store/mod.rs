@@ -24,7 +24,7 @@ pub use directory::DirectoryStore;
 pub use error::{Failure, StoreError};
 pub use ext::{Settled, StoreExt};
 pub use name::{check_name, check_prefix};
-pub use open::{Credentials, StoreOptions, open};
+pub use open::{Credentials, StoreOptions, folder_of, open};
 pub use probe::check_conditional;
 pub use s3::{S3Options, S3Store};
 

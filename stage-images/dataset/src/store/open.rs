@@ -51,6 +51,15 @@ pub struct StoreOptions {
     pub credentials: Credentials,
 }
 
+/// The folder that an address means, if it is a path or `file:///path`.
+pub fn folder_of(uri: &str) -> Option<PathBuf> {
+    match uri.split_once("://") {
+        Some(("file", path)) => percent::decode(path).filter(|path| path.starts_with('/')).map(PathBuf::from),
+        Some(_) => None,
+        None => Some(uri.into()),
+    }
+}
+
 /// Opens a path, `file:///path` or `s3://bucket/prefix`. Nothing is sent to an S3 service yet.
 pub fn open(uri: &str, options: &StoreOptions) -> Result<Arc<dyn Store>, StoreError> {
     let wrong = |reason: &str| StoreError::Misconfigured(Failure::new("open", format!("{uri:?}"), reason));
@@ -66,8 +75,8 @@ pub fn open(uri: &str, options: &StoreOptions) -> Result<Arc<dyn Store>, StoreEr
             s3.credentials.clone_from(&options.credentials);
             Ok(Arc::new(S3Store::new(s3)?))
         }
-        Some(("file", path)) => match percent::decode(path).filter(|path| path.starts_with('/')) {
-            Some(path) => open_folder(path.into(), options),
+        Some(("file", _)) => match folder_of(uri) {
+            Some(folder) => open_folder(folder, options),
             None => Err(wrong("a file address needs an absolute, percent-encoded path: file:///path")),
         },
         Some((scheme, _)) => Err(wrong(&format!("{scheme}:// is not supported; give a path, file:/// or s3://"))),

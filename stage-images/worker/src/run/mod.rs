@@ -2,6 +2,7 @@
 
 mod archive;
 mod execute;
+mod fetched;
 mod gpus;
 mod input;
 mod lists;
@@ -116,7 +117,10 @@ impl From<realsyn_dataset::store::StoreError> for StageError {
 
 impl From<ModelError> for StageError {
     fn from(e: ModelError) -> Self {
-        Self::Settings(e.to_string())
+        match e {
+            ModelError::NotFetched { .. } => Self::Trouble(e.into()),
+            wrong => Self::Settings(wrong.to_string()),
+        }
     }
 }
 

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use realsyn_dataset::store::{StoreOptions, folder_of};
 use realsyn_models::{
     Captioner, ClipTokenizer, ConseEncoder, EfficientNet, Generator, ImageEncoder, LabelCaptioner, LabelTagger,
     LabelTaggerOptions, MiniLm, Scorer, SmolLm, SmolLmOptions, Tagger, TextEncoder, folder_sha256,
 };
 
+use super::fetched::Fetched;
 use super::writer::Server;
 use crate::chat::Chat;
 
@@ -41,6 +43,24 @@ pub enum ModelError {
         /// The folder of `models.clip`.
         folder: PathBuf,
     },
+    /// It is not fetched from a store.
+    #[error("models.{role}: {uri} {why}")]
+    Unfetchable {
+        /// Field under `spec.models`.
+        role: String,
+        /// Where it was to be fetched from.
+        uri: String,
+        /// Why, and what to do.
+        why: String,
+    },
+    /// It could not be fetched just now.
+    #[error("models.{role}: it was not fetched")]
+    NotFetched {
+        /// Field under `spec.models`.
+        role: String,
+        /// What went wrong.
+        source: anyhow::Error,
+    },
     /// It cannot be read.
     #[error("models.{role}: {source}")]
     Unusable {
@@ -51,7 +71,7 @@ pub enum ModelError {
     },
 }
 
-fn unusable(role: &str) -> impl Fn(realsyn_models::ModelError) -> ModelError + '_ {
+pub(super) fn unusable(role: &str) -> impl Fn(realsyn_models::ModelError) -> ModelError + '_ {
     move |source| ModelError::Unusable { role: role.to_owned(), source: Box::new(source) }
 }
 
@@ -60,8 +80,8 @@ fn unusable(role: &str) -> impl Fn(realsyn_models::ModelError) -> ModelError + '
 pub struct ModelRef {
     /// Its folder's hash, as [`folder_sha256`] makes it.
     pub sha256: String,
-    /// Its own folder, if the build says where it is.
-    pub folder: Option<PathBuf>,
+    /// Its own folder, or the prefix of a store that holds it, if the build says where it is.
+    pub uri: Option<String>,
 }
 
 /// The demonstration's dual encoder: MiniLM for texts (folder `text`), EfficientNet-Lite0 with ConSE for images (folder
@@ -83,6 +103,7 @@ type TaggerKey = (Vec<String>, usize, u32);
 pub struct Models {
     folder: Option<PathBuf>,
     named: BTreeMap<String, ModelRef>,
+    fetched: Fetched,
     pub(super) server: Server,
     pub(super) chat: Mutex<Option<Arc<Chat>>>,
     hashes: OnceLock<Vec<(PathBuf, String)>>,
@@ -95,11 +116,18 @@ pub struct Models {
 }
 
 impl Models {
-    /// `folder` is searched, one level deep, for what `named` does not place itself. `server` is asked where a stage says so.
-    pub fn new(folder: Option<PathBuf>, named: BTreeMap<String, ModelRef>, server: Server) -> Self {
+    /// `folder` is searched, one level deep, for what `named` does not place itself; what then is still missing and lies in a
+    /// store is fetched from there. `server` is asked where a stage says so.
+    pub fn new(
+        folder: Option<PathBuf>,
+        named: BTreeMap<String, ModelRef>,
+        server: Server,
+        stores: StoreOptions,
+    ) -> Self {
         Self {
             folder,
             named,
+            fetched: Fetched::new(stores),
             server,
             chat: Mutex::default(),
             hashes: OnceLock::new(),
@@ -137,14 +165,18 @@ impl Models {
     pub(super) fn find(&self, role: &str) -> Result<PathBuf, ModelError> {
         let model = self.named.get(role).ok_or_else(|| ModelError::NotNamed(role.to_owned()))?;
         let mut known: Vec<(PathBuf, String)> = Vec::new();
-        if let Some(folder) = model.folder.as_ref().filter(|f| f.is_dir()) {
-            known.push((folder.clone(), folder_sha256(folder).map_err(unusable(role))?));
+        if let Some(folder) = model.uri.as_deref().and_then(folder_of).filter(|folder| folder.is_dir()) {
+            let hash = folder_sha256(&folder).map_err(unusable(role))?;
+            known.push((folder, hash));
         }
         if !known.iter().any(|(_, hash)| *hash == model.sha256) {
             known.extend(self.hashes(role)?.iter().cloned());
         }
         if let Some((path, _)) = known.iter().find(|(_, hash)| *hash == model.sha256) {
             return Ok(path.clone());
+        }
+        if let Some(uri) = model.uri.as_deref().filter(|uri| folder_of(uri).is_none()) {
+            return self.fetched.folder(role, uri, &model.sha256);
         }
         let list: Vec<String> = known.iter().map(|(path, hash)| format!("{} {hash}", path.display())).collect();
         Err(ModelError::NotFound {
