@@ -55,10 +55,10 @@ impl Part {
         *self == Self::WHOLE
     }
 
-    /// Of so many rows or bytes, those of this part: the rows `number * total / of .. (number + 1) * total / of`.
+    /// Of so many rows or bytes, those of this part: `number * total / of .. (number + 1) * total / of`.
     pub fn of_rows(&self, total: u64) -> Range<u64> {
         let end = |parts: u32| (u128::from(total) * u128::from(parts) / u128::from(self.of.max(1))) as u64;
-        end(self.number)..end(self.number + 1)
+        end(self.number)..end(self.number.saturating_add(1))
     }
 }
 
