@@ -2,7 +2,7 @@
 # build-binaries.sh DEST [GROUP|NAME ...]
 #
 # Builds Kubernetes, etcd, containerd and the tools of the end-to-end tests from the pinned Go modules in binaries/, into
-# DEST/<module>-<hash>/, and links each into DEST/bin/. What is there already is not built again. Without names everything
+# DEST/<module>-<hash>/, and links each into DEST/bin/. Helm is fetched as it was built, if that can be had. What is there already is not built again. Without names everything
 # but the oldest supported Kubernetes is built, in the order in which the tests need it; groups are control-plane, node,
 # tools and oldest. Programs of that last group are linked, beside those of today that they work with, into
 # DEST/oldest/bin/: DEST/oldest is a folder like DEST.
@@ -65,9 +65,12 @@ mkdir -p "$dest/bin"
 while read -r group module name package; do
   [ -n "$group" ] && wanted "$group" "$name" || continue
   folder="$module-$(cat "$here/binaries/$module/go.mod" "$here/binaries/$module/go.sum" | sha256sum | cut -c1-12)"
+  mkdir -p "$dest/$folder"
+  if [ "$name" = helm ] && [ ! -x "$dest/$folder/helm" ]; then
+    python3 "$here/fetch-helm.py" "$dest/$folder" "$helm" || echo "helm is built instead"
+  fi
   if [ ! -x "$dest/$folder/$name" ]; then
     find_go
-    mkdir -p "$dest/$folder"
     began=$SECONDS
     echo "building $name, which takes minutes"
     # Built under another name and renamed, so that an interrupted build leaves nothing that looks finished.

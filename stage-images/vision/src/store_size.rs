@@ -1,7 +1,8 @@
 //! The size at which pictures are stored, and the stored form.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 
@@ -37,12 +38,13 @@ pub fn resize_exact(rgb: &Rgb, width: u32, height: u32) -> Rgb {
         return rgb.clone();
     }
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom)).use_alpha(false);
-    let mut out = Image::new(width, height, PixelType::U8x3);
-    ImageRef::new(rgb.width(), rgb.height(), rgb.data(), PixelType::U8x3)
-        .map_err(|e| e.to_string())
-        .and_then(|source| Resizer::new().resize(&source, &mut out, &options).map_err(|e| e.to_string()))
-        .expect("an Rgb's buffer has exactly its pixels and source and target have one pixel type");
-    Rgb::new(width, height, out.into_vec()).expect("the resizer's buffer has exactly the target's pixels")
+    let mut data = vec![0; width as usize * height as usize * 3];
+    // Typed, because the other form is compiled once for each of the sixteen types of pixels.
+    let source = TypedImageRef::<U8x3>::from_buffer(rgb.width(), rgb.height(), rgb.data());
+    let target = TypedImage::<U8x3>::from_buffer(width, height, &mut data);
+    let (source, mut target) = source.and_then(|source| Ok((source, target?))).expect("three bytes for each pixel");
+    Resizer::new().resize_typed(&source, &mut target, &options).expect("nothing is cut out of the source");
+    Rgb::new(width, height, data).expect("the target's buffer has exactly its pixels")
 }
 
 /// Writes a baseline JPEG with the standard Huffman tables and no metadata, at `quality` 1 to 100 (taken to the nearer end outside).
