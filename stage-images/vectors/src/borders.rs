@@ -1,11 +1,15 @@
 //! Cells with what lies within reach of their borders, so that no close pair falls between two cells.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
-use crate::exact::{dot, dot_wide};
+use crate::cuda::{Thresholds, above, best, tensor_error};
+use crate::exact::dot;
 use crate::kernel::{Kernel, screening_error};
 use crate::panels::{Block, Panels, query_blocks};
 use crate::rows::{Error, NORM_SQUARED_TOLERANCE, Rows};
+use crate::search::Exact;
 
 /// Settings of [`assign_with_borders`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -65,38 +69,10 @@ pub fn assign_with_borders(
     let cos_theta = (1.0 - f64::from(max_distance)) / (1.0 + NORM_SQUARED_TOLERANCE);
     let sin_half = ((1.0 - cos_theta) / 2.0).sqrt();
     let reach = Reach { gaps: gaps(centroids), cells: centroids.len(), sin_half };
-    let panels = Panels::pack(centroids, 0..centroids.len());
-    let tile_function = kernel.tile_function();
-    let cells = centroids.len();
-    let placed: Vec<Placed> = query_blocks(rows.len())
-        .par_iter()
-        .flat_map_iter(|range| {
-            let block = Block::widen(rows, range.clone());
-            let mut scores = vec![0f32; range.len() * cells];
-            block.score(
-                tile_function,
-                &panels,
-                |_| true,
-                |row, first, part| {
-                    let start = (row - range.start) * cells + first;
-                    scores[start..start + part.len()].copy_from_slice(part);
-                },
-            );
-            let mut wide = vec![0f32; rows.dim()];
-            let placed: Vec<Placed> = range
-                .clone()
-                .zip(scores.chunks_exact(cells))
-                .map(|(row, scores)| {
-                    let exact = |cell: usize| {
-                        centroids.widen(cell, &mut wide);
-                        dot_wide(block.query(row), &wide)
-                    };
-                    reach.place(scores, screening_error(rows.dim()), options.max_replicas, exact)
-                })
-                .collect();
-            placed
-        })
-        .collect();
+    let placed = match kernel {
+        Kernel::Cuda => reach.on_gpus(rows, centroids, options.max_replicas)?,
+        _ => reach.on_processor(kernel, rows, centroids, options.max_replicas),
+    };
     let capped_rows = placed.iter().filter(|row| row.capped).count() as u64;
     let primary = placed.iter().map(|row| row.primary).collect();
     Ok(Borders { primary, others: placed.into_iter().map(|row| row.others).collect(), capped_rows })
@@ -116,15 +92,86 @@ struct Reach {
 }
 
 impl Reach {
-    fn place(&self, scores: &[f32], error: f64, max_replicas: usize, mut exact: impl FnMut(usize) -> f64) -> Placed {
-        // A row's norm, at most; and room for the few roundings below, each of 2^-53.
-        let reach = self.sin_half * (1.0 + NORM_SQUARED_TOLERANCE) * (1.0 + 1e-12);
-        let largest = f64::from(scores.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    /// The sine of the angle to a border, at most: with a row's norm, and room for the few roundings below, each of 2^-53.
+    fn sine(&self) -> f64 {
+        self.sin_half * (1.0 + NORM_SQUARED_TOLERANCE) * (1.0 + 1e-12)
+    }
+
+    fn on_processor(&self, kernel: Kernel, rows: Rows<'_>, centroids: Rows<'_>, max_replicas: usize) -> Vec<Placed> {
+        let panels = Panels::pack(centroids, 0..self.cells);
+        let tile_function = kernel.tile_function();
+        let of_block = |range: &Range<usize>| {
+            let block = Block::widen(rows, range.clone());
+            let mut scores = vec![0f32; range.len() * self.cells];
+            block.score(
+                tile_function,
+                &panels,
+                |_| true,
+                |row, first, part| {
+                    let start = (row - range.start) * self.cells + first;
+                    scores[start..start + part.len()].copy_from_slice(part);
+                },
+            );
+            let placed = range.clone().zip(scores.chunks_exact(self.cells)).map(|(row, scores)| {
+                let exact = Exact { query: block.query(row), rows: centroids };
+                let scored = (0..).zip(scores.iter().copied());
+                self.place(scored, screening_error(rows.dim()), max_replicas, |cell| exact.dot(cell as u32))
+            });
+            placed.collect::<Vec<Placed>>()
+        };
+        query_blocks(rows.len()).par_iter().flat_map_iter(of_block).collect()
+    }
+
+    /// The GPUs name the cells that may be within reach of each row. Where more than one cell may be its nearest, the
+    /// processor looks at all of them.
+    fn on_gpus(&self, rows: Rows<'_>, centroids: Rows<'_>, max_replicas: usize) -> Result<Vec<Placed>, Error> {
+        let error = tensor_error(rows.dim());
+        let nearest = best(rows, centroids, 1, 4)?;
+        let certain = |row: usize| match nearest[row].candidates.as_slice() {
+            [(score, cell)] => Some((*score, *cell)),
+            _ => None,
+        };
+        // What `place` keeps has value - score - error <= gap * reach, and value <= largest + error. Sums of a few f32 below 8.
+        let slack = 8.0 * f64::from(f32::EPSILON);
+        let wanted: Vec<f32> = (0..rows.len())
+            .map(|row| certain(row).map_or(f32::INFINITY, |(score, _)| (f64::from(score) - 2.0 * error - slack) as f32))
+            .collect();
+        let groups: Vec<u32> = (0..rows.len()).map(|row| certain(row).map_or(0, |(_, cell)| cell)).collect();
+        let margins: Vec<f32> = self.gaps.iter().map(|gap| (gap * self.sine()) as f32).collect();
+        let mut near: Vec<Vec<(usize, f32)>> = vec![Vec::new(); rows.len()];
+        let thresholds = Thresholds::Margins { of: &wanted, groups: &groups, margins: &margins };
+        above(rows, centroids, &thresholds, |found| {
+            found.iter().for_each(|pair| near[pair.query as usize].push((pair.row as usize, pair.score)));
+        })?;
+        let place = |(row, near): (usize, &mut Vec<(usize, f32)>)| {
+            near.sort_unstable_by_key(|(cell, _)| *cell);
+            let exact = |cell: usize| dot(rows.row(row), centroids.row(cell));
+            match certain(row) {
+                Some(_) => self.place(near.iter().copied(), error, max_replicas, exact),
+                None => {
+                    let all = (0..self.cells).map(|cell| (cell, exact(cell) as f32));
+                    self.place(all, screening_error(rows.dim()), max_replicas, exact)
+                }
+            }
+        };
+        Ok(near.par_iter_mut().enumerate().map(place).collect())
+    }
+
+    /// `scores` of all cells, or at least of the nearest and of all within reach, in their order.
+    fn place(
+        &self,
+        scores: impl Iterator<Item = (usize, f32)> + Clone,
+        error: f64,
+        max_replicas: usize,
+        mut exact: impl FnMut(usize) -> f64,
+    ) -> Placed {
+        let reach = self.sine();
+        let largest = f64::from(scores.clone().map(|(_, score)| score).fold(f32::NEG_INFINITY, f32::max));
         // No two unit vectors are further apart than 2 (and a rounding): cells that even then are out of reach go first.
         let floor = largest - 2.0 * error - 2.01 * reach;
         let mut near: Vec<(f64, usize)> = Vec::new();
         let mut best = (f64::NEG_INFINITY, 0);
-        for (cell, &score) in scores.iter().enumerate().filter(|&(_, &score)| f64::from(score) >= floor) {
+        for (cell, score) in scores.filter(|&(_, score)| f64::from(score) >= floor) {
             if f64::from(score) >= largest - 2.0 * error {
                 let value = exact(cell);
                 if value > best.0 {

@@ -9,7 +9,7 @@ fn options(max_distance: f32, max_replicas: usize) -> BorderOptions {
 
 fn trained(rows: Rows<'_>, k: usize) -> Matrix {
     let mut kmeans = KMeans::new(rows, k, KMeansOptions::default()).unwrap();
-    while !kmeans.step().done {}
+    while !kmeans.step().unwrap().done {}
     kmeans.finish()
 }
 

@@ -2,7 +2,8 @@
 
 use rayon::prelude::*;
 
-use crate::exact::dot_wide;
+use crate::cuda::{Thresholds, above, tensor_error};
+use crate::exact::{dot, dot_wide};
 use crate::kernel::{Kernel, TileFunction, screening_error};
 use crate::panels::{Block, PACKED_ROWS, Panels, pieces, query_blocks};
 use crate::rows::{Error, Rows};
@@ -36,6 +37,9 @@ pub fn spanning_forest(kernel: Kernel, rows: Rows<'_>, max_distance: f32) -> Res
         let allowed = "above 0 and at most 2 (a cosine distance)";
         return Err(Error::Setting { name: "maxDistance", value: f64::from(max_distance), allowed });
     }
+    if kernel == Kernel::Cuda {
+        return on_gpus(rows, f64::from(max_distance));
+    }
     let pairs = Pairs { rows, tile_function: kernel.tile_function(), max_distance: f64::from(max_distance) };
     let mut forest: Vec<Pair> = Vec::new();
     for packed in pieces(rows.len(), PACKED_ROWS) {
@@ -50,9 +54,30 @@ pub fn spanning_forest(kernel: Kernel, rows: Rows<'_>, max_distance: f32) -> Res
             }
         }
     }
+    Ok(edges(forest))
+}
+
+/// The same, with GPUs to find the pairs.
+fn on_gpus(rows: Rows<'_>, max_distance: f64) -> Result<Vec<Edge>, Error> {
+    // Rounded to f32, which is far finer than the error.
+    let floor = (1.0 - max_distance - tensor_error(rows.dim())) as f32 - f32::EPSILON;
+    let mut forest: Vec<Pair> = Vec::new();
+    above(rows, rows, &Thresholds::Ordered(floor), |found| {
+        forest.par_extend(found.par_iter().filter_map(|pair| {
+            let distance = 1.0 - dot(rows.row(pair.query as usize), rows.row(pair.row as usize));
+            (distance < max_distance).then_some(Pair { a: pair.query, b: pair.row, distance })
+        }));
+        if forest.len() > FEW_EDGES.max(2 * rows.len()) {
+            reduce(&mut forest);
+        }
+    })?;
+    Ok(edges(forest))
+}
+
+fn edges(mut forest: Vec<Pair>) -> Vec<Edge> {
     reduce(&mut forest);
     let edge = |pair: Pair| Edge { a: pair.a, b: pair.b, distance: pair.distance.max(0.0) as f32 };
-    Ok(forest.into_iter().map(edge).collect())
+    forest.into_iter().map(edge).collect()
 }
 
 /// An edge with its exact distance: `1 - dot` is a multiple of 2^-48 below 4, so nothing is rounded.

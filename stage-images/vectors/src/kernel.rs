@@ -1,4 +1,5 @@
-//! All dot products of a small tile, in `f32`: one ordered list of implementations, fastest last.
+//! All dot products of a small tile, in `f32`: one ordered list of implementations, fastest last. What runs on GPUs is
+//! in `cuda`.
 
 /// Query rows in a tile.
 pub(crate) const TILE_ROWS: usize = 12;
@@ -18,16 +19,19 @@ pub enum Kernel {
     Avx2,
     /// AVX-512F.
     Avx512,
+    /// The GPUs that this process sees, through NVIDIA's driver.
+    Cuda,
 }
 
 impl Kernel {
     /// Every kernel, slowest first.
-    pub const ALL: [Kernel; 4] = [Kernel::Reference, Kernel::Portable, Kernel::Avx2, Kernel::Avx512];
+    pub const ALL: [Kernel; 5] = [Kernel::Reference, Kernel::Portable, Kernel::Avx2, Kernel::Avx512, Kernel::Cuda];
 
-    /// Whether this processor can run it.
+    /// Whether this machine can run it. For [`Kernel::Cuda`] that opens the GPUs.
     pub fn is_available(self) -> bool {
         match self {
             Kernel::Reference | Kernel::Portable => true,
+            Kernel::Cuda => crate::cuda::opened().is_ok(),
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
             #[cfg(target_arch = "x86_64")]
@@ -37,13 +41,14 @@ impl Kernel {
         }
     }
 
-    /// The fastest that this processor can run.
+    /// The fastest that the processor can run. A GPU is never chosen, but asked for.
     pub fn best() -> Kernel {
-        let available = Self::ALL.into_iter().rev().find(|kernel| kernel.is_available());
+        let mut processor = Self::ALL.into_iter().rev().skip_while(|kernel| *kernel == Kernel::Cuda);
+        let available = processor.find(|kernel| kernel.is_available());
         available.unwrap_or(Kernel::Reference)
     }
 
-    /// The function behind it; panics when the processor can't run it.
+    /// The function behind a kernel of the processor's; panics when the processor can't run it.
     pub(crate) fn tile_function(self) -> TileFunction {
         assert!(
             self.is_available(),
@@ -52,6 +57,7 @@ impl Kernel {
         match self {
             Kernel::Reference => reference,
             Kernel::Portable => portable,
+            Kernel::Cuda => unreachable!("GPUs are asked for whole searches"),
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx2 => x86::avx2,
             #[cfg(target_arch = "x86_64")]
@@ -203,7 +209,7 @@ mod tests {
             for matrix in [unit_rows(32, dim, 11), clustered_rows(32, dim, 2, 0.01, 12)] {
                 let rows = matrix.rows();
                 let panels = Panels::pack(rows, 0..32);
-                for kernel in Kernel::ALL.into_iter().filter(|k| k.is_available()) {
+                for kernel in crate::testing::processor_kernels() {
                     let block = Block::widen(rows, 0..32);
                     let mut seen = 0;
                     block.score(

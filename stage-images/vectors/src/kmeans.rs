@@ -46,7 +46,7 @@ pub struct StepReport {
 /// # use realsyn_vectors::{KMeans, KMeansOptions, Matrix};
 /// # let sample = Matrix::normalised(&[1.0, 0.0, 0.9, 0.1, 0.0, 1.0, 0.1, 0.9], 2)?;
 /// let mut kmeans = KMeans::new(sample.rows(), 2, KMeansOptions::default())?;
-/// while !kmeans.step().done {}
+/// while !kmeans.step()?.done {}
 /// let centroids = kmeans.finish();
 /// # assert_eq!(centroids.rows().len(), 2);
 /// # Ok::<(), realsyn_vectors::Error>(())
@@ -87,13 +87,15 @@ impl<'a> KMeans<'a> {
     }
 
     /// Assigns every row and moves every centroid to the direction of its rows' sum. Once done, it only repeats its last report.
-    pub fn step(&mut self) -> StepReport {
+    ///
+    /// # Errors
+    /// Only a GPU can fail.
+    pub fn step(&mut self) -> Result<StepReport, Error> {
         if let Some(last) = self.last.filter(|last| last.done) {
-            return last;
+            return Ok(last);
         }
         let centroids = self.centroids.rows();
-        // The spaces are the same and there is a centroid: the constructor saw to both.
-        let assigned = assign(self.options.kernel, self.sample, centroids).unwrap_or_default();
+        let assigned = assign(self.options.kernel, self.sample, centroids)?;
         let dots: Vec<f64> = assigned
             .par_iter()
             .enumerate()
@@ -117,7 +119,7 @@ impl<'a> KMeans<'a> {
         let done = moved == 0 || step >= self.options.max_steps;
         let report = StepReport { step, moved, reseeded, objective, done };
         self.last = Some(report);
-        report
+        Ok(report)
     }
 
     /// The centroids, `[k, d]`, unit length.

@@ -5,7 +5,7 @@ fn run(sample: Rows<'_>, k: usize, kernel: Kernel) -> (Vec<StepReport>, Matrix) 
     let mut kmeans = KMeans::new(sample, k, KMeansOptions { kernel, max_steps: 50 }).unwrap();
     let mut reports = Vec::new();
     loop {
-        reports.push(kmeans.step());
+        reports.push(kmeans.step().unwrap());
         if reports[reports.len() - 1].done {
             return (reports, kmeans.finish());
         }
@@ -33,7 +33,7 @@ fn a_step_agrees_with_plain_arithmetic() {
     let rows = sample.rows();
     let mut kmeans = KMeans::new(rows, 4, KMeansOptions::default()).unwrap();
     let before = rows.prefix(4);
-    let report = kmeans.step();
+    let report = kmeans.step().unwrap();
     let mut sums = [[0f64; 5]; 4];
     let mut objective = 0.0;
     for row in 0..60 {
@@ -116,7 +116,7 @@ fn empty_centroids_go_to_the_farthest_rows_that_are_not_alone() {
 fn rows_that_cancel_out_leave_their_centroid_where_it_is() {
     let sample = Matrix::new(vec![f16::ONE, f16::NEG_ONE], 1).unwrap();
     let mut kmeans = KMeans::new(sample.rows(), 1, KMeansOptions::default()).unwrap();
-    assert_eq!(kmeans.step().objective, 0.0);
+    assert_eq!(kmeans.step().unwrap().objective, 0.0);
     assert_eq!(kmeans.finish().rows().row(0), [f16::ONE]);
 }
 
@@ -124,11 +124,11 @@ fn rows_that_cancel_out_leave_their_centroid_where_it_is() {
 fn the_loop_is_bounded_and_repeats_its_last_report() {
     let sample = unit_rows(300, 8, 6);
     let mut kmeans = KMeans::new(sample.rows(), 20, KMeansOptions { max_steps: 2, ..Default::default() }).unwrap();
-    assert!(!kmeans.step().done);
-    let last = kmeans.step();
+    assert!(!kmeans.step().unwrap().done);
+    let last = kmeans.step().unwrap();
     assert!(last.done && last.moved > 0 && last.step == 2);
     let centroids = kmeans.centroids().data().to_vec();
-    assert_eq!(kmeans.step(), last);
+    assert_eq!(kmeans.step().unwrap(), last);
     assert_eq!(kmeans.centroids().data(), centroids);
 }
 

@@ -21,7 +21,8 @@
 //! |---|---|
 //! | `rows` | [`Rows`], [`Matrix`]: checked, unit length |
 //! | `exact` | [`dot`], [`cosines_to_mean`] |
-//! | `kernel` | [`Kernel`]: reference, portable, AVX2, AVX-512 |
+//! | `kernel` | [`Kernel`]: reference, portable, AVX2, AVX-512, CUDA |
+//! | `cuda` | [`gpus`]; screening on them |
 //! | `search` | [`nearest`], [`top_k`], [`assign`] |
 //! | `borders` | [`assign_with_borders`]: cells with what lies within reach of their borders |
 //! | `kmeans` | [`KMeans`], a loop that the caller drives |
@@ -29,6 +30,7 @@
 //! | `flops` | operation counts, for benchmarks |
 
 mod borders;
+mod cuda;
 mod exact;
 pub mod flops;
 mod forest;
@@ -41,6 +43,7 @@ mod search;
 mod testing;
 
 pub use borders::{BorderOptions, Borders, assign_with_borders};
+pub use cuda::{Gpu, gpus};
 pub use exact::{cosines_to_mean, dot};
 pub use forest::{Edge, spanning_forest};
 pub use kernel::{Kernel, screening_error};

@@ -62,6 +62,22 @@ pub enum Error {
         /// What the caller can do.
         fix: &'static str,
     },
+    /// There is no GPU that the `cuda` kernel could run on.
+    #[error("no GPU can be used: {why}")]
+    NoDevice {
+        /// What was looked for.
+        why: String,
+    },
+    /// A GPU failed.
+    #[error("{device}: {what}")]
+    Device {
+        /// Its UUID, as `nvidia-smi -L` prints it.
+        device: String,
+        /// Whether nothing will run on it before somebody has looked after it; else trying again may help.
+        lost: bool,
+        /// What the driver said.
+        what: String,
+    },
     /// A setting is out of its range.
     #[error("{name} is {value}, and must be {allowed}")]
     Setting {

@@ -68,17 +68,26 @@ pub fn assign(kernel: Kernel, rows: Rows<'_>, centroids: Rows<'_>) -> Result<Vec
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Finish {
+pub(crate) enum Finish {
     /// All hits with their cosines.
     Ranked,
     /// Only the row is needed: where one candidate is left, no dot product is computed again.
     FirstRow,
 }
 
-fn search(kernel: Kernel, queries: Rows<'_>, rows: Rows<'_>, k: usize, finish: Finish) -> Result<Vec<Vec<Hit>>, Error> {
+pub(crate) fn search(
+    kernel: Kernel,
+    queries: Rows<'_>,
+    rows: Rows<'_>,
+    k: usize,
+    finish: Finish,
+) -> Result<Vec<Vec<Hit>>, Error> {
     queries.same_space(rows)?;
     if k == 0 {
         return Ok(vec![Vec::new(); queries.len()]);
+    }
+    if kernel == Kernel::Cuda {
+        return crate::cuda::search(queries, rows, k, finish);
     }
     let tile_function = kernel.tile_function();
     let blocks = query_blocks(queries.len());
@@ -112,13 +121,13 @@ fn search(kernel: Kernel, queries: Rows<'_>, rows: Rows<'_>, k: usize, finish: F
 }
 
 /// Exact dot products of one query.
-struct Exact<'a> {
-    query: &'a [f32],
-    rows: Rows<'a>,
+pub(crate) struct Exact<'a> {
+    pub(crate) query: &'a [f32],
+    pub(crate) rows: Rows<'a>,
 }
 
 impl Exact<'_> {
-    fn dot(&self, row: u32) -> f64 {
+    pub(crate) fn dot(&self, row: u32) -> f64 {
         let mut wide = vec![0f32; self.query.len()];
         self.rows.widen(row as usize, &mut wide);
         dot_wide(self.query, &wide)
@@ -200,7 +209,7 @@ impl Best {
 }
 
 /// Exact values, largest first, ties by the lower row.
-fn rank(candidates: &[(f32, u32)], exact: impl Fn(u32) -> f64) -> Vec<(f64, u32)> {
+pub(crate) fn rank(candidates: &[(f32, u32)], exact: impl Fn(u32) -> f64) -> Vec<(f64, u32)> {
     let mut ranked: Vec<(f64, u32)> = candidates.iter().map(|&(_, row)| (exact(row), row)).collect();
     ranked.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
     ranked

@@ -69,3 +69,8 @@ pub(crate) fn clustered_rows(n: usize, dim: usize, centres: usize, spread: f64, 
 pub(crate) fn on_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
     rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(work)
 }
+
+/// What the processor can run.
+pub(crate) fn processor_kernels() -> impl Iterator<Item = crate::Kernel> {
+    crate::Kernel::ALL.into_iter().filter(|kernel| *kernel != crate::Kernel::Cuda && kernel.is_available())
+}

@@ -1,0 +1,3 @@
+#pragma once
+using Kernel = void (*)(void** arguments);
+Kernel kernel_of(const char* name);
