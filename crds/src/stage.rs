@@ -62,6 +62,20 @@ stages! {
 }
 
 impl Stage {
+    /// Whether what it computes is comparing vectors: the same on any engine, bit for bit.
+    pub const fn compares_vectors(self) -> bool {
+        matches!(
+            self,
+            Self::SentenceCells
+                | Self::SentenceDedupSemantic
+                | Self::SentenceCluster
+                | Self::ImageCells
+                | Self::ImageDedupSemantic
+                | Self::ImageCluster
+                | Self::Retrieve
+        )
+    }
+
     /// Whether it makes the sentences: it reads documents and what became of them, and no image. With
     /// `spec.sentencesFrom` these stages are another build's.
     pub const fn makes_sentences(self) -> bool {

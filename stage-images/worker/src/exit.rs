@@ -17,6 +17,8 @@ use crate::stage_command::{Ended, InputGone};
 pub const SETTINGS: u8 = 64;
 /// An input is gone: `advance` first, then again.
 pub const INPUT_GONE: u8 = 65;
+/// A GPU is lost.
+pub const GPU_LOST: u8 = 66;
 /// The language model's server does not answer.
 pub const SERVER: u8 = 67;
 /// Ended by SIGTERM with work left.
@@ -40,8 +42,10 @@ fn number(error: &anyhow::Error) -> u8 {
         if cause.is::<InputGone>() {
             return INPUT_GONE;
         }
-        if matches!(cause.downcast_ref(), Some(StageError::Server(_))) {
-            return SERVER;
+        match cause.downcast_ref() {
+            Some(StageError::Server(_)) => return SERVER,
+            Some(StageError::Gpu(_)) => return GPU_LOST,
+            _ => {}
         }
         let settings = cause.is::<SettingsError>()
             || cause.downcast_ref::<ModelError>().is_some_and(|e| !matches!(e, ModelError::NotFetched { .. }))
@@ -98,6 +102,8 @@ mod tests {
         assert_eq!(number(&settings.context("retrieve/route").unwrap_err()), SETTINGS);
         let server: Result<(), _> = Err(StageError::Server("it is away".into()));
         assert_eq!(number(&server.context("generate/generate").unwrap_err()), SERVER);
+        let lost: Result<(), _> = Err(StageError::Gpu("GPU-0: CUDA_ERROR_ECC_UNCORRECTABLE".into()));
+        assert_eq!(number(&lost.context("retrieve/search").unwrap_err()), GPU_LOST);
         assert_eq!(number(&Ended.into()), TERMINATED);
         assert_eq!(number(&anyhow::anyhow!("the network is down")), 1);
     }

@@ -15,9 +15,10 @@ use realsyn_dataset::store::{Credentials, Store, StoreOptions, check_conditional
 use realsyn_plan::Digest;
 use realsyn_plan::layout::{Inventory, Seals};
 use realsyn_plan::recipe::{Recipes, inventory_digest};
+use realsyn_vectors::gpus;
 
 use crate::borrowed::Sentences;
-use crate::run::{Lists, Mirrors, ModelRef, Models, ReleaseRun, Run, Server, Source, resolve};
+use crate::run::{Gpus, Lists, Mirrors, ModelRef, Models, ReleaseRun, Run, Server, Source, StageError, resolve};
 
 /// For how long a language model's server may leave a question unanswered, if nothing is said.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -216,27 +217,45 @@ impl Session {
 
     /// Stops with a sentence if a stage asks for an engine that this worker does not have: what the processor computed must
     /// not be taken for the work of another. `here` are the stages that this process will run itself: for `generate` on GPUs
-    /// it needs a server beside it.
+    /// it needs a server beside it, for what compares vectors the GPUs themselves.
     pub fn check_engines(&self, here: impl Fn(Stage) -> bool) -> anyhow::Result<()> {
-        let field = |engine: Engine| serde_json::to_value(engine).unwrap_or_default();
-        let asked = Stage::ALL.iter().filter_map(|stage| Some((*stage, device(&self.spec, *stage)?.engine)));
-        let lacks = |stage, engine| match (stage, engine) {
+        let word = |engine: Engine| serde_json::to_value(engine).unwrap_or_default();
+        let asked = || Stage::ALL.iter().filter_map(|stage| Some((*stage, device(&self.spec, *stage)?.engine)));
+        let named = |stage: Stage| {
+            format!("build {}: spec.stages.{}.engine", self.manifests.build.metadata.name, stage.field())
+        };
+        let lacks = |stage: Stage, engine| match (stage, engine) {
             (_, Engine::Cpu) | (Stage::Generate, Engine::Openai) => None,
             (Stage::Generate, Engine::Cuda) if self.server.address.is_some() || !here(stage) => None,
             (Stage::Generate, Engine::Cuda) => Some("start a server beside it and name it with --server, or write cpu"),
+            (stage, Engine::Cuda) if stage.compares_vectors() => None,
             _ => Some("write cpu"),
         };
-        let lacking = asked.filter_map(|(stage, engine)| {
-            Some(format!(
-                "build {}: spec.stages.{}.engine: this worker has no {}; {}",
-                self.manifests.build.metadata.name,
-                stage.field(),
-                field(engine),
-                lacks(stage, engine)?
-            ))
+        let lacking = asked().filter_map(|(stage, engine)| {
+            let fix = lacks(stage, engine)?;
+            Some(format!("{}: this worker has no {}; {fix}", named(stage), word(engine)))
         });
         let problems: Vec<String> = lacking.collect();
-        if problems.is_empty() { Ok(()) } else { Err(SettingsError(problems.join("\n")).into()) }
+        if !problems.is_empty() {
+            return Err(SettingsError(problems.join("\n")).into());
+        }
+        let on_gpus =
+            asked().find(|(stage, engine)| *engine == Engine::Cuda && stage.compares_vectors() && here(*stage));
+        match on_gpus.map(|(stage, _)| (stage, gpus())) {
+            // What a pod was promised and does not find is not the settings' fault.
+            Some((_, Err(error))) if Gpus::of_environment().is_some() => Err(StageError::Gpu(error.to_string()).into()),
+            Some((stage, Err(error))) => {
+                let problem = format!("{}: {error}; run it where there is one, or write cpu", named(stage));
+                Err(SettingsError(problem).into())
+            }
+            Some((_, Ok(found))) => {
+                for gpu in found {
+                    tracing::info!(gpu = gpu.uuid, product = gpu.name, memory = gpu.memory, "vectors are compared on");
+                }
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     /// Stops with a sentence if the store does not refuse a second conditional put.

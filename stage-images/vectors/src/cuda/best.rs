@@ -211,7 +211,7 @@ mod tests {
         kept.take(&[0.9, 0.5], &[3, 1], 100);
         kept.take(&[0.8, -3.0], &[7, NOBODY], 200);
         kept.prune(2, 0.01);
-        let hits = kept.finish(2, 0.01, Finish::Ranked, |row| f64::from(row)).unwrap();
+        let hits = kept.finish(2, 0.01, Finish::Ranked, f64::from).unwrap();
         assert_eq!(hits.iter().map(|hit| hit.row).collect::<Vec<_>>(), [207, 103]);
     }
 }

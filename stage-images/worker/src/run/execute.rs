@@ -114,8 +114,8 @@ pub fn run_step(
                 );
                 return Ok(StepEnd::Healed);
             }
-            // It was waited for long enough.
-            Err(error @ (StageError::Settings(_) | StageError::Server(_))) => {
+            // It was waited for long enough, or needs another pod.
+            Err(error @ (StageError::Settings(_) | StageError::Server(_) | StageError::Gpu(_))) => {
                 return Err(anyhow::Error::new(error).context(step.id.to_string()));
             }
             Err(error) => {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use half::f16;
+use realsyn_crds::{Engine, device};
 use realsyn_dataset::formats::parquet::Limits;
 use realsyn_dataset::formats::{Row, npy, table};
 use realsyn_dataset::protocol::LedgerError;
@@ -15,6 +16,7 @@ use realsyn_plan::graph::{Read, Step};
 use realsyn_plan::layout::ShardSpec;
 use realsyn_plan::records::{Commit, Object};
 use realsyn_plan::{Digest, StepId};
+use realsyn_vectors::Kernel;
 
 use super::{Run, StageError};
 
@@ -38,10 +40,20 @@ type Window = BTreeMap<u32, Option<Bytes>>;
 /// Bytes that are read ahead of one streamed step and role; one object may be larger.
 const WINDOW: u64 = 32 << 20;
 
+/// Products that a core computes in less time than it takes to send vectors to a GPU and to hear of it again: about 50 microseconds.
+const WORTH_A_GPU: usize = 1 << 20;
+
 impl<'a> Job<'a> {
     /// A shard before anything is read.
     pub fn new(run: &'a Run, step: &'static Step, spec: ShardSpec) -> Self {
         Self { run, step, spec, ahead: HashMap::new(), windows: Mutex::default(), read: AtomicU64::new(0) }
+    }
+
+    /// What computes so many products of vectors' values: GPUs, where the stage's settings say so and there is enough for them
+    /// to do. The results are the same.
+    pub fn kernel(&self, products: usize) -> Kernel {
+        let cuda = device(&self.run.build, self.step.id.stage).is_some_and(|device| device.engine == Engine::Cuda);
+        if cuda && products >= WORTH_A_GPU { Kernel::Cuda } else { Kernel::best() }
     }
 
     /// Reads what the shard is declared to read by number or partition, so that computing need not wait for it.

@@ -98,6 +98,9 @@ pub enum StageError {
     /// The language model's server has not answered for too long: the task fails and is tried again.
     #[error("{0}")]
     Server(String),
+    /// A GPU is lost: the task fails, and another pod tries it on another one.
+    #[error("{0}")]
+    Gpu(String),
     /// Memory, time, I/O or device trouble: the task fails and is tried again.
     #[error("{0:#}")]
     Trouble(anyhow::Error),

@@ -7,7 +7,7 @@ use realsyn_dataset::formats::Blob;
 use realsyn_plan::graph::ids;
 use realsyn_plan::ids::OrderKey;
 use realsyn_plan::{Id, StepId};
-use realsyn_vectors::{BorderOptions, Borders, KMeans, KMeansOptions, Kernel, Rows, assign_with_borders};
+use realsyn_vectors::{BorderOptions, Borders, KMeans, KMeansOptions, Rows, assign_with_borders};
 
 use super::rows::{CellRow, ClusterSize, ClusteredSentence, Duplicate, EmbeddedImage, KeptSentence, PlacedImage};
 use crate::run::{Job, Output, StageError};
@@ -101,7 +101,7 @@ pub fn train(job: &Job, space: &Space) -> Result<Output, StageError> {
         let take = (layout.sample * n).div_ceil(rows.max(1)).min(n) as usize;
         sample.extend_from_slice(&vectors[..take * d]);
     }
-    let centroids = centroids(&sample, dim, layout.cells as usize, layout.iterations)?;
+    let centroids = centroids(job, &sample, dim, layout.cells as usize, layout.iterations)?;
     let mut out = Output::default();
     out.count("rows", rows);
     out.count("sample", (sample.len() / dim) as u64);
@@ -113,13 +113,13 @@ pub fn train(job: &Job, space: &Space) -> Result<Output, StageError> {
 }
 
 /// Spherical k-means of `rows: [n, dim]` into at most `k` centroids, row-major; none of no rows.
-fn centroids(rows: &[f16], dim: usize, k: usize, iterations: u32) -> Result<Vec<f16>, StageError> {
+fn centroids(job: &Job, rows: &[f16], dim: usize, k: usize, iterations: u32) -> Result<Vec<f16>, StageError> {
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let options = KMeansOptions { max_steps: iterations.max(1) as usize, ..KMeansOptions::default() };
+    let options = KMeansOptions { kernel: job.kernel(rows.len() * k), max_steps: iterations.max(1) as usize };
     let mut kmeans = KMeans::new(space(rows, dim)?, k, options).map_err(trouble)?;
-    while !kmeans.step().done {}
+    while !kmeans.step().map_err(trouble)?.done {}
     Ok(kmeans.finish().into_data())
 }
 
@@ -128,9 +128,12 @@ pub fn space(rows: &[f16], dim: usize) -> Result<Rows<'_>, StageError> {
     Rows::new(rows, dim).map_err(trouble)
 }
 
-/// Vectors are checked where they are made, so a complaint about them is a fault of this program.
+/// Vectors are checked where they are made, so a complaint about them is a fault of this program; or of a GPU.
 pub fn trouble(error: realsyn_vectors::Error) -> StageError {
-    StageError::Trouble(error.into())
+    match error {
+        realsyn_vectors::Error::Device { lost: true, .. } => StageError::Gpu(error.to_string()),
+        _ => StageError::Trouble(error.into()),
+    }
 }
 
 /// The maximum distance at which two rows count as duplicates; `None` when semantic dedup is off.
@@ -158,13 +161,14 @@ pub fn assign(job: &Job, space: &Space) -> Result<Output, StageError> {
             continue;
         }
         let (vectors_in, cells_in) = (self::space(&vectors, dim)?, self::space(&centroids, dim)?);
+        let kernel = job.kernel(vectors_in.data().len() * cells_in.len());
         let assigned = match max_distance(job, space) {
             Some(max_distance) => {
                 let options = BorderOptions { max_distance, max_replicas: MAX_REPLICAS };
-                assign_with_borders(Kernel::best(), vectors_in, cells_in, options).map_err(trouble)?
+                assign_with_borders(kernel, vectors_in, cells_in, options).map_err(trouble)?
             }
             None => {
-                let primary = realsyn_vectors::assign(Kernel::best(), vectors_in, cells_in).map_err(trouble)?;
+                let primary = realsyn_vectors::assign(kernel, vectors_in, cells_in).map_err(trouble)?;
                 Borders { others: vec![Vec::new(); primary.len()], primary, capped_rows: 0 }
             }
         };
@@ -232,6 +236,7 @@ fn cell(job: &Job, assign: StepId, pairs: StepId, merge: StepId) -> Result<Cell,
 /// Clusters of a cell: its share of all clusters by its share of the rows. Returns the cluster of each row, and the
 /// clusters' centroids.
 fn cluster(
+    job: &Job,
     cell: &Cell,
     train: &realsyn_plan::records::Seal,
     iterations: u32,
@@ -242,10 +247,10 @@ fn cluster(
     }
     let share = train.count("clusters") as f64 * n as f64 / train.count("rows").max(1) as f64;
     let k = (share.round() as usize).clamp(1, (n / 2).max(1));
-    let centroids = centroids(&cell.vectors, cell.dim, k, iterations)?;
-    let clusters =
-        realsyn_vectors::assign(Kernel::best(), space(&cell.vectors, cell.dim)?, space(&centroids, cell.dim)?)
-            .map_err(trouble)?;
+    let centroids = centroids(job, &cell.vectors, cell.dim, k, iterations)?;
+    let kernel = job.kernel(cell.vectors.len() * k);
+    let clusters = realsyn_vectors::assign(kernel, space(&cell.vectors, cell.dim)?, space(&centroids, cell.dim)?)
+        .map_err(trouble)?;
     Ok((clusters, centroids))
 }
 
@@ -253,7 +258,7 @@ fn cluster(
 pub fn cluster_sentences(job: &Job) -> Result<Output, StageError> {
     let cell = cell(job, ids::SENTENCE_ASSIGN, ids::SENTENCE_PAIRS, ids::SENTENCE_MERGE)?;
     let iterations = job.run.build.stages.sentence_cluster.iterations;
-    let (clusters, centroids) = cluster(&cell, &job.run.seals[&ids::SENTENCE_TRAIN], iterations)?;
+    let (clusters, centroids) = cluster(job, &cell, &job.run.seals[&ids::SENTENCE_TRAIN], iterations)?;
     let mut order: Vec<usize> = (0..cell.rows.len()).collect();
     order.sort_by_key(|&at| (clusters[at], at));
     let rows: Vec<ClusteredSentence> = order
@@ -281,7 +286,7 @@ pub fn cluster_sentences(job: &Job) -> Result<Output, StageError> {
 pub fn cluster_images(job: &Job) -> Result<Output, StageError> {
     let cell = cell(job, ids::IMAGE_ASSIGN, ids::IMAGE_PAIRS, ids::IMAGE_MERGE)?;
     let iterations = job.run.build.stages.image_cluster.iterations;
-    let (clusters, centroids) = cluster(&cell, &job.run.seals[&ids::IMAGE_TRAIN], iterations)?;
+    let (clusters, centroids) = cluster(job, &cell, &job.run.seals[&ids::IMAGE_TRAIN], iterations)?;
     let global = |cluster: u32| u64::from(job.spec.number) << 32 | u64::from(cluster);
     let mut out = Output::default();
     count_kept(&mut out, &cell);

@@ -8,7 +8,7 @@ use realsyn_dataset::formats::Blob;
 use realsyn_plan::Id;
 use realsyn_plan::graph::ids;
 use realsyn_plan::records::Histogram;
-use realsyn_vectors::{Kernel, Nearest, Rows, nearest, top_k};
+use realsyn_vectors::{Nearest, Rows, nearest, top_k};
 
 use super::cells::{floats, space, trouble, vector_bytes};
 use super::rows::{Candidate, ClusteredImage, ClusteredSentence, Hit, Query, RecallPoint, Retrieved, SampleHit};
@@ -62,8 +62,9 @@ fn sample(job: &Job) -> Result<(Vec<Id>, Vec<f16>, usize), StageError> {
 }
 
 /// The `n` nearest centroids of each query, nearest first.
-fn probe(queries: Rows, centroids: &[f16], n: usize) -> Result<Nearest, StageError> {
-    nearest(Kernel::best(), queries, space(centroids, queries.dim())?, n).map_err(trouble)
+fn probe(job: &Job, queries: Rows, centroids: &[f16], n: usize) -> Result<Nearest, StageError> {
+    let kernel = job.kernel(queries.len() * centroids.len());
+    nearest(kernel, queries, space(centroids, queries.dim())?, n).map_err(trouble)
 }
 
 /// `exact-sample`: the best sentences of one cell for every sampled image, and where a probe would meet them.
@@ -75,9 +76,10 @@ pub fn exact_sample(job: &Job) -> Result<Output, StageError> {
     if !images.is_empty() && !shelf.rows.is_empty() {
         let (cells, _) = job.vectors_of(ids::SENTENCE_TRAIN, 0, "centroids")?;
         let queries = space(&queries, dim)?;
-        let cell_order = probe(queries, &cells, cells.len() / dim)?;
-        let cluster_order = probe(queries, &shelf.centroids, shelf.clusters())?;
-        let best = top_k(Kernel::best(), queries, space(&shelf.vectors, dim)?, RECALL_AT).map_err(trouble)?;
+        let cell_order = probe(job, queries, &cells, cells.len() / dim)?;
+        let cluster_order = probe(job, queries, &shelf.centroids, shelf.clusters())?;
+        let kernel = job.kernel(queries.len() * shelf.vectors.len());
+        let best = top_k(kernel, queries, space(&shelf.vectors, dim)?, RECALL_AT).map_err(trouble)?;
         for (at, image) in images.iter().enumerate() {
             let rank_in =
                 |order: &Nearest, of: u32| order.of(at).iter().position(|hit| hit.row == of).unwrap_or(0) as u32;
@@ -168,7 +170,7 @@ pub fn route(job: &Job) -> Result<Output, StageError> {
         if images.is_empty() {
             continue;
         }
-        let order = probe(space(&vectors, dim)?, &cells, probes)?;
+        let order = probe(job, space(&vectors, dim)?, &cells, probes)?;
         for (at, row) in images.iter().enumerate() {
             let vector = Blob(vector_bytes(&vectors[at * dim..(at + 1) * dim]));
             rows.extend(
@@ -196,7 +198,7 @@ pub fn search(job: &Job) -> Result<Output, StageError> {
         // Images that read the same clusters are searched together, cluster by cluster.
         let mut by_cluster: Vec<Vec<usize>> = vec![Vec::new(); shelf.clusters()];
         let probes = if probes == 0 { shelf.clusters() } else { probes };
-        let order = probe(space(&vectors, dim)?, &shelf.centroids, probes)?;
+        let order = probe(job, space(&vectors, dim)?, &shelf.centroids, probes)?;
         for query in 0..queries.len() {
             order.of(query).iter().for_each(|hit| by_cluster[hit.row as usize].push(query));
         }
@@ -205,7 +207,8 @@ pub fn search(job: &Job) -> Result<Output, StageError> {
             let (start, end) = (shelf.starts[cluster], shelf.starts[cluster + 1]);
             let block: Vec<f16> = members.iter().flat_map(|&q| &vectors[q * dim..(q + 1) * dim]).copied().collect();
             let shelved = space(&shelf.vectors[start * dim..end * dim], dim)?;
-            let best = top_k(Kernel::best(), space(&block, dim)?, shelved, keep).map_err(trouble)?;
+            let kernel = job.kernel(block.len() * (end - start));
+            let best = top_k(kernel, space(&block, dim)?, shelved, keep).map_err(trouble)?;
             out.count("compared", (members.len() * (end - start)) as u64);
             for (&query, best) in members.iter().zip(best) {
                 found[query].extend(best.into_iter().map(|hit| (hit.cosine, start + hit.row as usize)));

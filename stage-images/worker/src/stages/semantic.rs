@@ -11,7 +11,7 @@ use realsyn_crds::SemanticDedup;
 use realsyn_duplicates::{default_max_group, nearest_to_centroid, split_by_radius};
 use realsyn_plan::graph::ids;
 use realsyn_plan::{Id, StepId};
-use realsyn_vectors::{Edge, Kernel, cosines_to_mean, dot, spanning_forest};
+use realsyn_vectors::{Edge, cosines_to_mean, dot, spanning_forest};
 
 use super::cells::{floats, space, trouble, vector_bytes};
 use super::near::components;
@@ -85,7 +85,9 @@ pub fn pairs(job: &Job, assign: StepId) -> Result<Output, StageError> {
     rows.sort_by_key(|r| r.id);
     let dim = rows.first().map_or(1, |r| r.vector.0.len() / 2);
     let vectors: Vec<f16> = rows.iter().flat_map(|r| floats(&r.vector.0)).collect();
-    let forest = spanning_forest(Kernel::best(), space(&vectors, dim)?, dedup.max_distance as f32).map_err(trouble)?;
+    let forest =
+        spanning_forest(job.kernel(vectors.len() * rows.len() / 2), space(&vectors, dim)?, dedup.max_distance as f32)
+            .map_err(trouble)?;
     let mut members: HashMap<Id, Member> = HashMap::new();
     let mut open: BTreeSet<Id> = BTreeSet::new();
     for edge in &forest {
