@@ -15,8 +15,13 @@ shift
 
 version() { sed -n 's,^\(require\)\?[\t ]*k8s.io/kubernetes \(v[0-9.]*\).*,\2,p' "$here/binaries/$1/go.mod"; }
 helm=$(sed -n 's,^\thelm.sh/helm/v4 \(v[0-9.]*\).*,\1,p' "$here/binaries/tools/go.mod")
-# Without these stamps the API server calls itself v0.0.0, and charts that ask for a Kubernetes version refuse it.
-stamps() { echo "-s -w -X k8s.io/component-base/version.gitVersion=$(version "$1") -X helm.sh/helm/v4/internal/version.version=$helm"; }
+# Without its stamp the API server calls itself v0.0.0, and charts that ask for a Kubernetes version refuse it. Where there is
+# no Kubernetes in a module, an empty stamp would end its programs as soon as they start.
+stamps() {
+  local kubernetes
+  kubernetes=$(version "$1")
+  echo "-s -w ${kubernetes:+-X k8s.io/component-base/version.gitVersion=$kubernetes} -X helm.sh/helm/v4/internal/version.version=$helm"
+}
 
 # group, module folder, name, package; the API server comes first because most tests need nothing else.
 all="
