@@ -9,7 +9,7 @@ KUBERNETES := $(CACHE)/kubernetes
 OUT := $(CACHE)/demo
 REALSYN := target/debug/realsyn
 
-.PHONY: test api-server demo lint build models corpus python tools soak soak-faults e2e soak-e2e e2e-oldest kubernetes images charts bench-quality bench-pipeline bench-store bench-placement bench-agent bench-operator test-gpu clean-demo
+.PHONY: test kernels api-server demo lint build models corpus python tools soak soak-faults e2e soak-e2e e2e-oldest kubernetes images charts bench-quality bench-pipeline bench-store bench-placement bench-agent bench-operator test-gpu clean-demo
 
 # Everything is built with one selection of packages, so that features are resolved once and nothing is built twice.
 build: tools
@@ -19,10 +19,14 @@ demo: models corpus build
 	$(REALSYN) build -f manifests/examples/demo/build.yaml -f manifests/examples/demo/release.yaml \
 	    --source $(CORPUS)/pages --models $(MODELS) --out $(OUT)
 
-test: models python build api-server
+test: tools models python build kernels api-server
 	REALSYN_MODELS=$(abspath $(MODELS)) REALSYN_PYTHON=$(abspath $(VENV)/bin/python) \
 	    REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) cargo test --workspace --no-fail-fast
 	REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) QUIET=1 e2e/charts/check.sh
+
+# The CUDA kernels that are checked in are what NVRTC makes of their source, and ptxas assembles them without a spill.
+kernels: python
+	$(VENV)/bin/python scripts/compile-kernels.py --check
 
 # A real API server for the operator's tests, built once. Where it cannot be built they are skipped, and say so.
 api-server:
@@ -100,9 +104,11 @@ bench-operator: kubernetes
 	REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) REALSYN_REQUIRE_CLUSTER=1 \
 	    cargo test --workspace --test scale -- --ignored --nocapture --test-threads 1
 
-# The GPU agent's eyes on this machine's own driver, if it has one.
+# What this machine's own GPUs and driver show the agent, do with the kernels' tests, and how fast, beside the processor.
 test-gpu: build
 	target/debug/realsyn-gpu-agent --once --log-format text
+	REALSYN_TEST_GPU=1 cargo test --workspace --test cuda
+	cargo run --release --quiet -p realsyn-vectors --example throughput 200000 1024
 
 models:
 	python3 scripts/fetch-models.py $(MODELS)
@@ -117,9 +123,9 @@ $(VENV)/.complete: scripts/requirements.txt
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r scripts/requirements.txt
 	touch $@
 
-# A linker and a C compiler are all that Cargo does not bring itself.
+# A linker and a C compiler are all that Cargo does not bring itself; tests of CUDA kernels compile them as C++.
 tools:
-	@command -v cc >/dev/null || (apt-get update -qq && apt-get install -y -qq gcc libc6-dev)
+	@command -v g++ >/dev/null || (apt-get update -qq && apt-get install -y -qq g++)
 
 clean-demo:
 	rm -rf $(OUT)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """compile-kernels.py [--check]: the CUDA kernels as PTX, by NVRTC, checked in because then a worker needs no compiler.
 
-    pip install -r scripts/requirements-cuda.txt
+    pip install -r scripts/requirements.txt
     python3 scripts/compile-kernels.py
 
 Needs neither a GPU nor a driver. What NVRTC makes for compute_80 the driver of any later device translates for itself; NVRTC is of

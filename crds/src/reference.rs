@@ -49,7 +49,7 @@ fn stages(text: &mut String, schema: &Value) {
     let fullest = all.values().max_by_key(|s| of_all(s, true)["properties"].as_object().map_or(0, |f| f.len()));
     let fullest = of_all(fullest.expect("there are stages"), true);
     table(text, "### spec.stages.\\*: what stages have in common", &fullest, "spec.stages.*.");
-    _ = writeln!(text, "\n`engine` and `gpu` exist where a model computes.");
+    _ = writeln!(text, "\n`engine` and `gpu` exist where a model computes or vectors are compared.");
     for (name, stage) in all {
         let own = of_all(stage, false);
         if own["properties"].as_object().is_some_and(|f| !f.is_empty()) {

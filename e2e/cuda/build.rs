@@ -18,7 +18,6 @@ fn main() {
             "-fPIC",
             "-shared",
             "-Wall",
-            "-Werror",
             "-Wno-unknown-pragmas",
             "-pthread",
         ])

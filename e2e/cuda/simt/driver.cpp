@@ -73,7 +73,7 @@ int cuDeviceGetUuid(unsigned char* uuid, int device) { return cuDeviceGetUuid_v2
 int cuDeviceTotalMem_v2(size_t* bytes, int) { *bytes = memory(); return SUCCESS; }
 int cuDeviceGetAttribute(int* value, int attribute, int) {
     enum { MULTIPROCESSOR_COUNT = 16, MAJOR = 75, MINOR = 76 };
-    *value = attribute == MULTIPROCESSOR_COUNT ? 1 : attribute == MAJOR ? 8 : 0;
+    *value = attribute == MULTIPROCESSOR_COUNT ? 1 : attribute == MAJOR ? (int)number("REALSYN_CUDA_CAPABILITY", 8) : 0;
     return SUCCESS;
 }
 int cuDevicePrimaryCtxRetain(void** context, int device) { *context = (void*)(uintptr_t)(device + 1); return SUCCESS; }

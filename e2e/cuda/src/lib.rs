@@ -18,6 +18,8 @@ pub struct Script {
     pub devices: u32,
     /// Bytes of memory of each.
     pub memory: u64,
+    /// Major number of their compute capability; the minor one is 0.
+    pub capability: u32,
     /// The function that fails, at which of its calls, counted from 1, and with which `CUresult`. From then on the device
     /// is lost: everything on it fails with the same.
     pub failure: Option<(&'static str, u32, u32)>,
@@ -26,9 +28,9 @@ pub struct Script {
 }
 
 impl Default for Script {
-    /// One device of a gigabyte that never fails.
+    /// One device of a gigabyte, as new as an A100, that never fails.
     fn default() -> Self {
-        Self { devices: 1, memory: 1 << 30, failure: None, order: 0 }
+        Self { devices: 1, memory: 1 << 30, capability: 8, failure: None, order: 0 }
     }
 }
 
@@ -40,6 +42,7 @@ impl Script {
             ("LD_LIBRARY_PATH", folder().display().to_string()),
             ("REALSYN_CUDA_DEVICES", self.devices.to_string()),
             ("REALSYN_CUDA_MEMORY", self.memory.to_string()),
+            ("REALSYN_CUDA_CAPABILITY", self.capability.to_string()),
             ("REALSYN_CUDA_FAILURE", failure),
             ("REALSYN_CUDA_ORDER", self.order.to_string()),
         ]

@@ -106,7 +106,7 @@ impl Patient<'_> {
     fn injure(&mut self, injury: Injury) -> Result<String> {
         match injury {
             Injury::WorkersKilled => {
-                self.node.exec(&["pkill", "-KILL", "-e", "-f", WORKER]).map(|said| one_line(&said))
+                self.on_a_worker(&["pkill", "-KILL", "-e", "-f", WORKER]).map(|said| one_line(&said))
             }
             Injury::ShimsKilled => {
                 self.node.exec(&["pkill", "-KILL", "-e", "-f", "containerd-shim-runc-v2"]).map(|said| one_line(&said))
@@ -175,7 +175,7 @@ impl Patient<'_> {
             "set -e; pid=$(pgrep -o -f '{WORKER}'); kill -STOP $pid; shim=$(ps -o ppid= -p $pid | tr -d ' '); kill -STOP $shim; \
              echo $pid $shim $(tr '\\0' '\\n' </proc/$pid/environ | sed -n 's/^HOSTNAME=//p')"
         );
-        let said = self.node.exec(&["bash", "-c", &freeze])?;
+        let said = self.on_a_worker(&["bash", "-c", &freeze])?;
         let [pid, shim, host] = said.split_whitespace().collect::<Vec<_>>()[..] else {
             anyhow::bail!("froze {said:?}")
         };
@@ -209,6 +209,16 @@ impl Patient<'_> {
             let left = self.kubectl(&["get", "job", job, "--ignore-not-found", "-o", "name"])?;
             Ok(left.trim().is_empty() || of_task("jsonpath={.items[*].status.phase}")?.contains("Succeeded"))
         })
+    }
+
+    /// Does something to a worker, which fails where there is none: the one that was seen may have ended meanwhile.
+    fn on_a_worker(&self, command: &[&str]) -> Result<String> {
+        let mut said = None;
+        until(PATIENCE, "a worker to injure", || {
+            said = self.node.exec(command).ok();
+            Ok(said.is_some() || self.is_published())
+        })?;
+        said.context("the last worker ended before it could be injured: another seed injures earlier")
     }
 
     fn suspend(&self, whether: bool) -> Result<()> {

@@ -1,5 +1,7 @@
-//! Operations per second of each kernel, beside the count of the exhaustive algorithm: `throughput [ROWS] [DIM]`.
+//! Operations per second of each kernel that this machine can run, by the count of the exhaustive algorithm, and how many times the
+//! kernel before it: `throughput [ROWS] [DIM]`.
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use realsyn_vectors::{BorderOptions, Kernel, Matrix, assign, assign_with_borders, flops, spanning_forest, top_k};
@@ -13,11 +15,16 @@ fn rows(n: usize, dim: usize, mut state: u64) -> Result<Matrix, realsyn_vectors:
     Matrix::normalised(&values, dim)
 }
 
-fn timed<T>(kernel: Kernel, what: &str, operations: u64, work: impl FnOnce() -> T) -> T {
+/// Seconds of each search on the last kernel before.
+type Before = HashMap<&'static str, f64>;
+
+fn timed<T>(kernel: Kernel, before: &mut Before, what: &'static str, operations: u64, work: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let result = work();
     let seconds = start.elapsed().as_secs_f64();
-    println!("{kernel:?} {what}: {seconds:.3} s, {:.1} GFLOP/s", operations as f64 / seconds / 1e9);
+    let times = before.insert(what, seconds).map(|was| format!(", {:.1} times the one above", was / seconds));
+    let rate = operations as f64 / seconds / 1e9;
+    println!("{kernel:?} {what}: {seconds:.3} s, {rate:.1} GFLOP/s{}", times.unwrap_or_default());
     result
 }
 
@@ -29,18 +36,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (data, queries) = (rows(n, dim, 1)?, rows(n / 10, dim, 2)?);
     let (data, queries) = (data.rows(), queries.rows());
     let (count, width) = (n as u64, dim as u64);
+    let mut before = Before::new();
     for kernel in Kernel::ALL.into_iter().skip(1).filter(|kernel| kernel.is_available()) {
         let search = flops::search(count / 10, count, width);
-        timed(kernel, "top_k 10", search, || top_k(kernel, queries, data, 10))?;
+        timed(kernel, &mut before, "top_k 10", search, || top_k(kernel, queries, data, 10))?;
         let assignment = flops::search(count, cells as u64, width);
-        timed(kernel, "assign", assignment, || assign(kernel, data, data.prefix(cells)))?;
+        timed(kernel, &mut before, "assign", assignment, || assign(kernel, data, data.prefix(cells)))?;
         let options = BorderOptions { max_distance: 0.1, max_replicas: 4 };
         let borders = flops::assign_with_borders(count, cells as u64, width);
-        timed(kernel, "assign_with_borders", borders, || {
+        timed(kernel, &mut before, "assign_with_borders", borders, || {
             assign_with_borders(kernel, data, data.prefix(cells), options)
         })?;
         let forest = flops::spanning_forest(count, width);
-        timed(kernel, "spanning_forest", forest, || spanning_forest(kernel, data, 0.1))?;
+        timed(kernel, &mut before, "spanning_forest", forest, || spanning_forest(kernel, data, 0.1))?;
     }
     Ok(())
 }

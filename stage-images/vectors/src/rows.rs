@@ -68,6 +68,16 @@ pub enum Error {
         /// What was looked for.
         why: String,
     },
+    /// A GPU is too old for the `cuda` kernel.
+    #[error("{name} has compute capability {}.{}, and {}.{} or later is needed", has.0, has.1, needed.0, needed.1)]
+    TooOld {
+        /// The driver's name for its product.
+        name: String,
+        /// Its compute capability.
+        has: (i32, i32),
+        /// The earliest that will do.
+        needed: (i32, i32),
+    },
     /// A GPU failed.
     #[error("{device}: {what}")]
     Device {

@@ -215,6 +215,16 @@ fn devices_are_listed() {
 }
 
 #[test]
+fn a_device_that_is_too_old_says_so() {
+    if !real() {
+        with(&Script { capability: 7, ..Script::default() }, "a_device_that_is_too_old_says_so", || {
+            let said = gpus().unwrap_err().to_string();
+            assert_eq!(said, "Stand-in has compute capability 7.0, and 8.0 or later is needed");
+        });
+    }
+}
+
+#[test]
 fn without_a_device_it_says_so() {
     if !real() {
         with(&Script { devices: 0, ..Script::default() }, "without_a_device_it_says_so", || {

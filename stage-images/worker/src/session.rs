@@ -15,7 +15,7 @@ use realsyn_dataset::store::{Credentials, Store, StoreOptions, check_conditional
 use realsyn_plan::Digest;
 use realsyn_plan::layout::{Inventory, Seals};
 use realsyn_plan::recipe::{Recipes, inventory_digest};
-use realsyn_vectors::gpus;
+use realsyn_vectors::{Error as VectorsError, gpus};
 
 use crate::borrowed::Sentences;
 use crate::run::{Gpus, Lists, Mirrors, ModelRef, Models, ReleaseRun, Run, Server, Source, StageError, resolve};
@@ -242,6 +242,11 @@ impl Session {
         let on_gpus =
             asked().find(|(stage, engine)| *engine == Engine::Cuda && stage.compares_vectors() && here(*stage));
         match on_gpus.map(|(stage, _)| (stage, gpus())) {
+            Some((stage, Err(error @ VectorsError::TooOld { .. }))) => {
+                let at = format!("spec.stages.{}.gpu.products", stage.field());
+                let problem = format!("{}: {error}; name newer ones in {at}, or write cpu", named(stage));
+                Err(SettingsError(problem).into())
+            }
             // What a pod was promised and does not find is not the settings' fault.
             Some((_, Err(error))) if Gpus::of_environment().is_some() => Err(StageError::Gpu(error.to_string()).into()),
             Some((stage, Err(error))) => {

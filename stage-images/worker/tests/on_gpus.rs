@@ -114,6 +114,10 @@ fn gpus_give_every_step_the_bytes_of_the_processor() {
     let gone = f.build("cuda", Some(&Script { devices: 0, ..Script::default() }));
     assert_eq!(gone.status.code(), Some(66), "{}", said(&gone));
 
+    let old = f.build("cuda", Some(&Script { capability: 7, ..Script::default() }));
+    assert_eq!(old.status.code(), Some(64), "{}", said(&old));
+    assert!(said(&old).contains("name newer ones in spec.stages.sentenceCells.gpu.products"), "{}", said(&old));
+
     // A memory error in mid-step: the device is named, and another one goes on.
     let script = Script { failure: Some(("cuLaunchKernel", 3, 214)), ..Script::default() };
     let lost = f.build("cuda", Some(&script));

@@ -38,7 +38,8 @@ pub struct Gpu {
 /// The devices that this process sees, in the driver's order (`CUDA_VISIBLE_DEVICES`).
 ///
 /// # Errors
-/// [`Error::NoDevice`] where there is no driver, no device, or one that is too old; [`Error::Device`] for one that fails.
+/// [`Error::NoDevice`] where there is no driver or no device, [`Error::TooOld`] and [`Error::Device`] for the first one that
+/// cannot be used.
 pub fn gpus() -> Result<Vec<Gpu>, Error> {
     Ok(opened()?.iter().map(|device| device.gpu.clone()).collect())
 }
@@ -85,9 +86,7 @@ impl Device {
         let name = context.name().map_err(named)?;
         let capability = context.compute_capability().map_err(named)?;
         if capability < CAPABILITY {
-            let why =
-                format!("{name} has compute capability {}.{}; 8.0 or later is needed", capability.0, capability.1);
-            return Err(Error::NoDevice { why });
+            return Err(Error::TooOld { name, has: capability, needed: CAPABILITY });
         }
         let memory = context.total_mem().map_err(named)? as u64;
         let multiprocessors =
