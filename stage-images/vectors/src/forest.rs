@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::cuda::{Thresholds, above, tensor_error};
+use crate::cuda::{Found, Thresholds, above, tensor_error};
 use crate::exact::{dot, dot_wide};
 use crate::kernel::{Kernel, TileFunction, screening_error};
 use crate::panels::{Block, PACKED_ROWS, Panels, pieces, query_blocks};
@@ -61,12 +61,21 @@ pub fn spanning_forest(kernel: Kernel, rows: Rows<'_>, max_distance: f32) -> Res
 fn on_gpus(rows: Rows<'_>, max_distance: f64) -> Result<Vec<Edge>, Error> {
     // Rounded to f32, which is far finer than the error.
     let floor = (1.0 - max_distance - tensor_error(rows.dim())) as f32 - f32::EPSILON;
+    let exact = |pair: &Found| {
+        let distance = 1.0 - dot(rows.row(pair.query as usize), rows.row(pair.row as usize));
+        (distance < max_distance).then_some(Pair { a: pair.query, b: pair.row, distance })
+    };
+    let threads = rayon::current_num_threads();
     let mut forest: Vec<Pair> = Vec::new();
     above(rows, rows, &Thresholds::Ordered(floor), |found| {
-        forest.par_extend(found.par_iter().filter_map(|pair| {
-            let distance = 1.0 - dot(rows.row(pair.query as usize), rows.row(pair.row as usize));
-            (distance < max_distance).then_some(Pair { a: pair.query, b: pair.row, distance })
-        }));
+        std::thread::scope(|scope| {
+            let parts = found.chunks(found.len().div_ceil(threads).max(FEW_EDGES));
+            let running: Vec<_> =
+                parts.map(|part| scope.spawn(move || part.iter().filter_map(exact).collect::<Vec<Pair>>())).collect();
+            for part in running {
+                forest.extend(part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            }
+        });
         if forest.len() > FEW_EDGES.max(2 * rows.len()) {
             reduce(&mut forest);
         }

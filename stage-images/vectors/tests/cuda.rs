@@ -7,6 +7,7 @@
 use std::process::Command;
 
 use half::f16;
+use rayon::prelude::*;
 use realsyn_cuda::Script;
 use realsyn_vectors::{
     BorderOptions, Error, KMeans, KMeansOptions, Kernel, Matrix, Rows, assign, assign_with_borders, gpus, nearest,
@@ -140,6 +141,21 @@ fn the_order_of_threads_does_not_matter() {
             same_as_the_reference(data.rows().prefix(140), data.rows());
         });
     }
+}
+
+/// Searches that wait for each other in all threads of the pool must not wait for that pool.
+#[test]
+fn every_thread_of_a_pool_may_search() {
+    with(&Script::default(), "every_thread_of_a_pool_may_search", || {
+        let data = rows(300, 40, 4, 0.2, 2);
+        let assigned = assign(Kernel::Reference, data.rows(), data.rows().prefix(40)).unwrap();
+        let forest = spanning_forest(Kernel::Reference, data.rows(), 0.1).unwrap();
+        // More than the pool has threads.
+        (0..4 * rayon::current_num_threads()).into_par_iter().for_each(|_| {
+            assert_eq!(assign(Kernel::Cuda, data.rows(), data.rows().prefix(40)).unwrap(), assigned);
+            assert_eq!(spanning_forest(Kernel::Cuda, data.rows(), 0.1).unwrap(), forest);
+        });
+    });
 }
 
 /// All rows equal, and rows that differ by less than a tensor core can see: more candidates than any list holds.

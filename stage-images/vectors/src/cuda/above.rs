@@ -37,7 +37,7 @@ pub(crate) struct Found {
     pub(crate) score: f32,
 }
 
-/// Hands all wanted pairs to `visit`, some at a time, in no order.
+/// Hands all wanted pairs to `visit`, some at a time, in no order. It must not wait for a thread pool ([`deal`]).
 pub(crate) fn above(
     queries: Rows<'_>,
     rows: Rows<'_>,

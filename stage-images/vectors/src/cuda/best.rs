@@ -68,14 +68,14 @@ pub(crate) fn best(queries: Rows<'_>, rows: Rows<'_>, k: usize, list: usize) -> 
         |session, piece| {
             let found = launch(session, piece, queries, rows, list)?;
             let per_slice = piece.queries.len() * list;
-            kept[piece.queries.clone()].par_iter().enumerate().for_each(|(query, kept)| {
+            for (query, kept) in kept[piece.queries.clone()].iter().enumerate() {
                 let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
                 for slice in 0..found.rows.len() / per_slice {
                     let at = slice * per_slice + query * list;
                     kept.take(&found.scores[at..at + list], &found.rows[at..at + list], piece.rows.start as u32);
                 }
                 kept.prune(k, error);
-            });
+            }
             Ok(())
         },
     )?;

@@ -214,6 +214,9 @@ impl Session<'_> {
 
 /// Runs `work` for every piece of `rows` times `queries`, on all devices; `sizes` says what fits one with so many bytes free.
 /// `wanted` may leave pieces out.
+///
+/// The devices are this call's alone until it ends. So `work` must not wait for a thread pool, whose threads may all be waiting
+/// for the devices.
 pub(crate) fn deal(
     queries: usize,
     rows: usize,

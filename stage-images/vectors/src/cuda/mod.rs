@@ -23,7 +23,7 @@ mod above;
 mod best;
 mod device;
 
-pub(crate) use above::{Thresholds, above};
+pub(crate) use above::{Found, Thresholds, above};
 pub(crate) use best::{best, search};
 pub use device::{Gpu, gpus};
 pub(crate) use device::{TILE, opened};
