@@ -4,9 +4,10 @@
     pip install -r scripts/requirements.txt
     python3 scripts/compile-kernels.py
 
-Needs neither a GPU nor a driver. What NVRTC makes for compute_80 the driver of any later device translates for itself; NVRTC is of
-CUDA 11.8, because a driver refuses what a compiler newer than itself has made (520 and later take this). Then ptxas assembles it for A100 (sm_80), A10 and L4 (sm_86, sm_89) and H100 (sm_90), and must not spill a register. With --check nothing is written: it fails
-where the file is not what NVRTC makes of the source.
+Needs neither a GPU nor a driver. What NVRTC makes for compute_80 the driver of any later device translates for itself. A driver refuses PTX
+of a later version than its own; the kernels need no more than version 7.0 has, which ptxas checks, so that is what they say. Then ptxas
+assembles them for A100 (sm_80), A10 and L4 (sm_86, sm_89) and H100 (sm_90), and must not spill a register. With --check nothing is
+written: it fails where the file is not what NVRTC makes of the source.
 """
 
 import ctypes
@@ -43,7 +44,7 @@ def compiled(source: bytes) -> bytes:
     call("nvrtcGetPTXSize", program, ctypes.byref(size))
     text = ctypes.create_string_buffer(size.value)
     call("nvrtcGetPTX", program, text)
-    return text.value
+    return re.sub(rb"^\.version .*$", b".version 7.0", text.value, flags=re.M)
 
 
 def assembled(ptx: pathlib.Path, architecture: str):

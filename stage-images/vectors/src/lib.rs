@@ -15,7 +15,8 @@
 //! with `u = 2^-24` ([`screening_error`]). What that bound cannot rule out is computed again exactly. Thus each kernel
 //! returns the bits of the reference.
 //!
-//! Work is spread with rayon over output rows, on the pool that the caller is in (`ThreadPool::install` chooses another).
+//! Work is spread with rayon over output rows, on the pool that the caller is in (`ThreadPool::install` chooses another). Each GPU
+//! has a thread of its own for as long as a search lasts.
 //!
 //! | module | gives |
 //! |---|---|

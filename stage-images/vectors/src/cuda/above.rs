@@ -106,7 +106,9 @@ fn launch(
     let thresholds = stream.clone_htod(&thresholds).map_err(failed)?;
     let (groups, margins) = (stream.clone_htod(groups).map_err(failed)?, stream.clone_htod(margins).map_err(failed)?);
     let (free, _) = stream.context().mem_get_info().map_err(failed)?;
-    let room = capacity(free as u64).min(piece.queries.len() as u64 * piece.rows.len() as u64);
+    // At least what one query can find, so that halving the queries ends.
+    let most = piece.queries.len() as u64 * piece.rows.len() as u64;
+    let room = capacity(free as u64).clamp(piece.rows.len() as u64, most);
     // SAFETY: of the pairs only as many are read as the kernel has counted, and written.
     let mut pairs: CudaSlice<u32> = unsafe { stream.alloc(3 * room as usize) }.map_err(failed)?;
     let mut found = stream.clone_htod(&[0u64]).map_err(failed)?;

@@ -55,10 +55,18 @@ pub(crate) struct Device {
     busy: Mutex<()>,
 }
 
-/// The devices, opened once.
+/// The devices, opened once. Where that fails, the next call tries again.
 pub(crate) fn opened() -> Result<&'static [Device], Error> {
-    static DEVICES: OnceLock<Result<Vec<Device>, Error>> = OnceLock::new();
-    DEVICES.get_or_init(open).as_deref().map_err(Clone::clone)
+    static DEVICES: OnceLock<Vec<Device>> = OnceLock::new();
+    static OPENING: Mutex<()> = Mutex::new(());
+    let _one = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
+    match DEVICES.get() {
+        Some(devices) => Ok(devices),
+        None => {
+            let devices = open()?;
+            Ok(DEVICES.get_or_init(|| devices))
+        }
+    }
 }
 
 fn open() -> Result<Vec<Device>, Error> {
@@ -141,8 +149,10 @@ fn failed(device: &str, error: DriverError) -> Error {
             | CUDA_ERROR_HARDWARE_STACK_ERROR
             | CUDA_ERROR_ILLEGAL_INSTRUCTION
             | CUDA_ERROR_MISALIGNED_ADDRESS
+            | CUDA_ERROR_INVALID_ADDRESS_SPACE
             | CUDA_ERROR_INVALID_PC
             | CUDA_ERROR_LAUNCH_FAILED
+            | CUDA_ERROR_CONTAINED
             | CUDA_ERROR_SYSTEM_NOT_READY
             | CUDA_ERROR_UNKNOWN
     );
