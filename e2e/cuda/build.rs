@@ -17,6 +17,9 @@ fn main() {
             "-ffp-contract=off",
             "-fPIC",
             "-shared",
+            // So that it is all that an image needs.
+            "-static-libstdc++",
+            "-static-libgcc",
             "-Wall",
             "-Wno-unknown-pragmas",
             "-pthread",

@@ -1,5 +1,6 @@
 //! GPUs on a real Kubernetes node: the operator as its chart installs it, the agent as a real pod over a stand-in for NVIDIA's
-//! library, a device plugin at the real kubelet. A device dies in mid-stage; the work leaves it, waits, and is done.
+//! library, a device plugin at the real kubelet. A device dies in mid-stage; the work leaves it, waits, and is done. Then vectors are
+//! compared on GPUs: the pods hold devices, and run the kernels behind a stand-in for the driver.
 //!
 //! Needs root, the binaries of `e2e/cluster` with Helm, the models and the OpenStax sample; skipped loudly where one is missing.
 
@@ -16,7 +17,8 @@ use serde_json::{Value, json};
 use support::others::{Other, Others};
 use support::story::{self, OPERATOR};
 use support::{
-    NAMESPACE, WORKER, give_scratch_space, import_images, inputs, open_folder, signal, tenant, volume, workers,
+    NAMESPACE, WORKER, asked_to_end, give_scratch_space, import_images, inputs, open_folder, signal, tenant, volume,
+    workers,
 };
 
 const AGENTS: &str = "realsyn-gpu";
@@ -45,7 +47,7 @@ fn a_gpu_that_dies_in_mid_stage_costs_no_shard_and_no_retry() {
         return;
     }
     let folder = open_folder();
-    write_corpus(&folder.path().join("corpus"), &sample(&openstax, 2, 120).unwrap(), 1).unwrap();
+    write_corpus(&folder.path().join("corpus"), &sample(&openstax, 8, 200).unwrap(), 1).unwrap();
     let nvml = folder.path().join("nvml");
     std::fs::create_dir(&nvml).unwrap();
     let scenario = inventory::dgx_a100_80();
@@ -62,7 +64,7 @@ fn a_gpu_that_dies_in_mid_stage_costs_no_shard_and_no_retry() {
         ("controller.Dockerfile", "realsyn-controller", "realsyn.dev/controller:test"),
         ("gpu-agent.Dockerfile", "realsyn-gpu-agent", "realsyn.dev/gpu-agent:test"),
     ];
-    import_images(&story.node, folder.path(), &images);
+    import_images(&story.node, folder.path(), Some(realsyn_cuda::folder()), &images);
     story.says("images built");
     story.install(&nvml);
     let pictures = openstax.join("images").canonicalize().unwrap();
@@ -73,17 +75,32 @@ fn a_gpu_that_dies_in_mid_stage_costs_no_shard_and_no_retry() {
     story.inventory_appears();
     story.an_agent_writes_for_its_own_node_alone();
     let _others = Others::stand_beside(&story.node, OTHERS);
-    story.placement_explains_itself(&build(&models, &s3));
+    story.placement_explains_itself(&build(&models, &s3, "sentence-score", "cpu"));
     let held = story.the_stage_holds_a_device();
     let _plugin = story.kubelet_restarts(&held, plugin, || DevicePlugin::start(&plugins, "nvidia.com/gpu", &devices));
     story.it_dies(&stand_in, scenario, &held);
     story.it_recovers();
+    let [on_gpus, on_processors] = ["cuda", "cpu"].map(|engine| {
+        let build = build(&models, &s3, "sentence-cluster", engine);
+        story.compares_vectors(&build, engine, &folder.path().join("s3"))
+    });
+    assert_eq!(on_gpus, on_processors, "the same bytes on any engine");
 }
 
-/// A build as far as the first stage with a model, which has a GPU.
-fn build(models: &Path, s3: &S3Server) -> String {
-    let stages = json!({ "sentenceScore": { "gpu": { "products": ["A100-80GB"], "minMemory": "70Gi" } } });
-    story::build("part", "smollm2-135m-instruct", models, s3, stages, "sentence-score")
+/// A build as far as a stage. The first one with a model holds a GPU; `engine` compares vectors, of enough sentences in one cell that
+/// a GPU has something to do.
+fn build(models: &Path, s3: &S3Server, last: &str, engine: &str) -> String {
+    let stages = json!({
+        "sentences": { "minComplexity": 0, "requireAction": false },
+        "sentenceScore": {
+            "minEntropy": 0, "perplexity": { "min": 0, "max": 1e300 },
+            "gpu": { "products": ["A100-80GB"], "minMemory": "70Gi" },
+        },
+        "sentenceCells": { "engine": engine, "cells": 1 },
+        "sentenceDedupSemantic": { "engine": engine },
+        "sentenceCluster": { "engine": engine, "rowsPerCluster": 4 },
+    });
+    story::build("part", "smollm2-135m-instruct", models, s3, stages, last)
 }
 
 const LOOKS: story::Looks = &[
@@ -328,6 +345,8 @@ impl Story {
             !pod["metadata"]["deletionTimestamp"].is_null()
                 && pod["status"].to_string().contains("EvictionByEvictionAPI")
         });
+        // Before that it would go on with its task.
+        dying("kubelet asks its worker to end", &|| workers(STEP).into_iter().all(asked_to_end));
         workers(STEP).iter().for_each(|pid| signal(*pid, "CONT"));
         dying("another pod waits in its place", &|| self.waiting().is_some());
         let pod = self.waiting().unwrap();
@@ -372,5 +391,23 @@ impl Story {
         let told = self.kubectl(&["describe", "gn", NODE_NAME]);
         assert!(told.contains("Released"), "{told}");
         eprint!("{}", self.kubectl(&["get", "rsb,jobs,gn", "-n", NAMESPACE, "-o", "wide"]));
+    }
+
+    /// The build goes on to its clusters, with this engine, on GPUs where it says so; returns the root of the last seal.
+    fn compares_vectors(&self, build: &str, engine: &str, store: &Path) -> String {
+        self.node.apply(build).unwrap();
+        let generation = || self.read(&["rsb", "part"])["metadata"]["generation"].clone();
+        let mut stage = Value::Null;
+        self.until(LATER, &format!("vectors are compared on {engine}"), || {
+            stage = self.stage("part", "sentence-cluster");
+            stage["state"] == "Sealed" && self.read(&["rsb", "part"])["status"]["observedGeneration"] == generation()
+        });
+        assert_eq!(stage["failures"], Value::Null, "{stage}");
+        let digest = stage["digest"].as_str().unwrap();
+        let seal = format!("{}/builds/sentence-cluster/cluster/{digest}.g0.seal.json", S3Server::BUCKET);
+        let seal: Value = serde_json::from_slice(&std::fs::read(store.join(seal)).unwrap()).unwrap();
+        let held = seal["effort"]["gpus"].as_object().is_some_and(|gpus| !gpus.is_empty());
+        assert_eq!(held, engine == "cuda", "{seal}");
+        seal["root"].as_str().unwrap().to_owned()
     }
 }

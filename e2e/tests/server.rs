@@ -45,7 +45,7 @@ fn generate_runs_beside_a_server_that_holds_its_gpus_or_says_why_not() {
         ("controller.Dockerfile", "realsyn-controller", "realsyn.dev/controller:test"),
         (vllm.to_str().unwrap(), "chat-server", SERVER),
     ];
-    import_images(&story.node, folder.path(), &images);
+    import_images(&story.node, folder.path(), None, &images);
     story.says("images built");
     story.install(&format!(
         "generation.image.repository=realsyn.dev/server,generation.image.tag=test,generation.patience={PATIENCE}"

@@ -130,7 +130,7 @@ fn a_build_on_a_real_node_ends_with_the_digest_of_the_local_run() {
     // A disk of its own, which can be filled.
     let pods = pods_folder(&node).display().to_string();
     node.exec(&["mount", "-t", "tmpfs", "-o", SCRATCH, "scratch", &pods]).unwrap();
-    import_images(&node, folder.path(), &[("cpu.Dockerfile", "realsyn", WORKER)]);
+    import_images(&node, folder.path(), None, &[("cpu.Dockerfile", "realsyn", WORKER)]);
     for crd in ["realsynbuilds.yaml", "realsynreleases.yaml"] {
         let crd = workspace().join("crds/generated").join(crd);
         node.kubectl(&["apply", "--server-side", "-f", crd.to_str().unwrap()]).unwrap();

@@ -14,6 +14,7 @@ use realsyn_cluster::{NODE_NAME, Node, images, missing_for_node, skip};
 use realsyn_e2e::{S3Server, binary};
 
 /// The image of workers.
+const BASE: &str = "realsyn.dev/base:test";
 pub const WORKER: &str = "realsyn.dev/worker:test";
 /// The namespace of builds.
 pub const NAMESPACE: &str = "team";
@@ -96,12 +97,18 @@ pub fn give_scratch_space(node: &Node) {
     node.kubectl(&["patch", "node", NODE_NAME, "--subresource=status", "--type=merge", "-p", scratch]).unwrap();
 }
 
-/// Builds images from the repository's Dockerfiles and makes them known to the node: Dockerfile, binary, name.
-pub fn import_images(node: &Node, folder: &Path, wanted: &[(&str, &str, &str)]) {
+/// Builds images from the repository's Dockerfiles and makes them known to the node: Dockerfile, binary, name. `driver` is the
+/// folder of a `libcuda.so.1`, which a container's runtime would add where there is a real one.
+pub fn import_images(node: &Node, folder: &Path, driver: Option<&Path>, wanted: &[(&str, &str, &str)]) {
     let base = folder.join("base.tar");
-    images::base_image("realsyn.dev/base:test", &base).unwrap();
+    images::base_image(BASE, &base).unwrap();
     let builder = images::Builder::new(&folder.join("store")).unwrap();
     builder.load(&base).unwrap();
+    if let Some(driver) = driver {
+        let dockerfile = folder.join("driver.Dockerfile");
+        std::fs::write(&dockerfile, format!("FROM {BASE}\nCOPY libcuda.so.1 /usr/lib/x86_64-linux-gnu/\n")).unwrap();
+        builder.build(driver, &dockerfile, &[], BASE, &folder.join("driver.tar")).unwrap();
+    }
     for (dockerfile, program, name) in wanted {
         let context = folder.join(format!("context-{program}"));
         std::fs::create_dir_all(&context).unwrap();
@@ -110,7 +117,7 @@ pub fn import_images(node: &Node, folder: &Path, wanted: &[(&str, &str, &str)]) 
         assert!(strip.status().unwrap().success(), "strip {program}");
         let dockerfile = workspace().join("stage-images/containers").join(dockerfile);
         let archive = folder.join(format!("{program}.tar"));
-        builder.build(&context, &dockerfile, &["BASE=realsyn.dev/base:test"], name, &archive).unwrap();
+        builder.build(&context, &dockerfile, &[&format!("BASE={BASE}")], name, &archive).unwrap();
         let megabytes = std::fs::metadata(&archive).unwrap().len() as f64 / 1e6;
         eprintln!("{name}: {megabytes:.1} MB");
         assert!(*program != "realsyn-controller" || megabytes <= CONTROLLER, "the controller's image is small");
@@ -127,6 +134,13 @@ pub fn workers(step: &str) -> Vec<u32> {
         line.contains(&format!("\0stage\0{step}")) && line.contains("\0/dev/termination-log\0")
     };
     ids.filter(works).collect()
+}
+
+/// Whether a process that stands still has a SIGTERM waiting, or is gone.
+pub fn asked_to_end(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:"));
+    pending.is_none_or(|set| u64::from_str_radix(set.trim(), 16).is_ok_and(|set| set >> (15 - 1) & 1 == 1))
 }
 
 /// Sends a signal to a process, which may have ended.

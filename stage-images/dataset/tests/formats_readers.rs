@@ -119,8 +119,34 @@ fn parts_of_a_file_are_the_whole_and_read_little_of_it() {
         // Two row groups of 29 at most, and the footer.
         let most = parts.iter().map(|(_, bytes)| *bytes).max().unwrap();
         assert!(of < 100 || most < bytes_of_all / 4, "one of {of} parts reads {most} of {bytes_of_all} bytes");
+        // What has no row of a group does not read it.
+        let least = parts.iter().map(|(_, bytes)| *bytes).min().unwrap();
+        assert!(parts.iter().all(|(rows, bytes)| !rows.is_empty() || *bytes == least), "{of} parts");
         assert_eq!(parts.into_iter().flat_map(|(rows, _)| rows).collect::<Vec<_>>(), all, "{of} parts");
     }
+}
+
+/// Columns may claim the same bytes many times over, each as many as are allowed.
+#[test]
+fn columns_that_are_too_much_together_are_refused_before_they_are_read() {
+    let long = |n: u8| blake3::hash(&[n]).to_hex().repeat(20);
+    let rows: Vec<Obelics> = (0..100)
+        .map(|n| {
+            let general_metadata = Some(format!(r#"{{"url": "https://d.example/{n}", "other": "{}"}}"#, long(n)));
+            Obelics { images: Some(vec![None]), texts: Some(vec![Some(long(n))]), metadata: None, general_metadata }
+        })
+        .collect();
+    let counted = Counted { bytes: file(&rows).into(), read: Cell::new(0) };
+    let size = counted.bytes.size();
+    // Each of the two is about half of the file.
+    let limits = Limits { row_group: size / 4 * 3, ..Limits::default() };
+    let refused =
+        read_obelics(&counted, Part::WHOLE, &limits, &DocumentLimits::default(), |_| Ok::<_, FormatError>(()));
+    assert!(
+        matches!(refused, Err(FormatError::TooLarge { what: "the columns of a row group", .. })),
+        "{refused:?}, {size} bytes"
+    );
+    assert!(counted.read.get() < size / 4, "{} of {size} bytes were read", counted.read.get());
 }
 
 #[test]

@@ -188,29 +188,39 @@ impl<B: Bytewise> ParquetFile<B> {
         Ok(())
     }
 
-    /// The wanted columns of a row group, whose claims have been compared with the limits.
+    /// The wanted columns of a row group, whose claims have been compared with the limits: those of the footer all together
+    /// before anything is read, because columns may claim the same bytes.
     fn columns_of(&self, index: usize) -> Result<Columns, FormatError> {
         let group = self.metadata.metadata().row_group(index);
+        let chunks: Vec<&ColumnChunkMetaData> =
+            self.leaves.iter().filter_map(|leaf| group.columns().get(*leaf)).collect();
+        if chunks.len() < self.leaves.len() {
+            return Err(FormatError::corrupt("a row group", format!("it has {} columns", group.num_columns())));
+        }
+        let ranges = chunks.iter().map(|chunk| self.range_of(chunk)).collect::<Result<Vec<_>, _>>()?;
+        let stored = ranges.iter().fold(0u64, |sum, range| sum.saturating_add(range.end - range.start));
+        FormatError::check("the columns of a row group", stored, self.limits.row_group)?;
         let (mut decoded, mut columns) = (0, Columns { size: self.bytes.size(), columns: Vec::new() });
-        for leaf in &self.leaves {
-            let chunk = group.columns().get(*leaf).ok_or_else(|| {
-                FormatError::corrupt("a row group", format!("it has {} columns", group.num_columns()))
-            })?;
-            let start = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset());
-            let (Ok(start), Ok(len)) = (u64::try_from(start), u64::try_from(chunk.compressed_size())) else {
-                return Err(FormatError::corrupt("a column", "its offset or size is negative"));
-            };
-            let (end, found) = (start.saturating_add(len), self.bytes.size());
-            if end > found {
-                return Err(FormatError::Truncated { what: "a column", needed: end, found });
-            }
-            FormatError::check("a column of a row group", len, self.limits.row_group)?;
-            let bytes = self.bytes.range(start..end)?;
+        for (chunk, range) in chunks.into_iter().zip(ranges) {
+            let bytes = self.bytes.range(range.clone())?;
             decoded += self.check_chunk(chunk, &bytes)?;
             FormatError::check("a row group", decoded, self.limits.row_group)?;
-            columns.columns.push((start, bytes));
+            columns.columns.push((range.start, bytes));
         }
         Ok(columns)
+    }
+
+    /// Where a column lies in the file.
+    fn range_of(&self, chunk: &ColumnChunkMetaData) -> Result<Range<u64>, FormatError> {
+        let start = chunk.dictionary_page_offset().unwrap_or(chunk.data_page_offset());
+        let (Ok(start), Ok(len)) = (u64::try_from(start), u64::try_from(chunk.compressed_size())) else {
+            return Err(FormatError::corrupt("a column", "its offset or size is negative"));
+        };
+        let (end, found) = (start.saturating_add(len), self.bytes.size());
+        if end > found {
+            return Err(FormatError::Truncated { what: "a column", needed: end, found });
+        }
+        Ok(start..end)
     }
 
     /// Walks over the pages of a column and returns how many bytes they decompress to.

@@ -44,7 +44,7 @@ pub fn read_obelics<E: From<FormatError>>(
     for group in 0..file.num_groups() {
         let (first, claimed) = (next, file.rows_of(group));
         next = first.saturating_add(claimed);
-        if next <= rows.start || first >= rows.end {
+        if rows.is_empty() || next <= rows.start || first >= rows.end {
             continue;
         }
         let mut row = first;
