@@ -72,3 +72,23 @@ fn a_large_file_is_read_in_parts() {
     }
     assert!(found == expected, "the parts are not the files");
 }
+
+#[test]
+fn a_file_that_is_replaced_after_it_was_listed_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("source");
+    std::fs::create_dir(&source).unwrap();
+    let rows = |n: usize| write_table(&(0..n).map(|n| document("a", n)).collect::<Vec<_>>()).unwrap();
+    std::fs::write(source.join("a.parquet"), rows(20)).unwrap();
+    let file = folder.path().join("build.yaml");
+    let text = "apiVersion: realsyn.dev/v1alpha1\nkind: RealSynBuild\nmetadata: {name: parts}\nspec:\n  source: {format: obelics, uri: source}\n  \
+                storage: {uri: out}\n  stopAfter: documents\n";
+    std::fs::write(&file, text).unwrap();
+    let session = Session::open(&Locations { files: vec![file], ..Locations::default() }).unwrap();
+    let mut run = session.run(session.list().unwrap(), None).unwrap();
+    std::fs::write(source.join("a.parquet"), rows(21)).unwrap();
+    let how = Execution { jobs: 1, order: Order::Forward, runs: 1, gpus: None };
+    let refused = run_step(&mut run, find(ids::DOCUMENTS), &how, &Quiet).map(drop).unwrap_err();
+    let said = format!("{refused:#}");
+    assert!(said.contains("a.parquet has ") && said.contains("spec.source.revision, or --list"), "{said}");
+}

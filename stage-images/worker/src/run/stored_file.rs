@@ -1,4 +1,4 @@
-//! A file of the source that is larger than memory should hold: read in its order, or where it is needed.
+//! A file of the source, or of a model, that is larger than memory should hold: read in its order, or where it is needed.
 
 use std::io::{self, Cursor, Read};
 use std::ops::Range;

@@ -4,10 +4,11 @@ use std::collections::HashSet;
 
 use realsyn_crds::Format;
 use realsyn_dataset::formats::FormatError;
-use realsyn_dataset::formats::parquet::Limits;
+use realsyn_dataset::formats::parquet::{Bytewise, Limits};
 use realsyn_dataset::formats::readers::{self, Document as ReadDocument, DocumentLimits, DocumentReject};
 use realsyn_dataset::store::check_name;
 use realsyn_plan::Id;
+use realsyn_plan::layout::SourceFile;
 
 use super::rows::{Block, Document, Dropped, ImageRef};
 use crate::run::{FileError, Job, Output, SOURCE_PREFIX, StageError, StoredFile, files_of, is_archive};
@@ -39,6 +40,7 @@ pub fn extract(job: &Job) -> Result<Output, StageError> {
             }),
             Format::Obelics | Format::Mmc4 | Format::Omnicorpus => StoredFile::open(store, &file.name)?
                 .map(|source| {
+                    as_listed(file, &source)?;
                     let each = |document| {
                         visit(document);
                         Ok::<_, FormatError>(())
@@ -67,7 +69,21 @@ pub fn extract(job: &Job) -> Result<Output, StageError> {
     Ok(out)
 }
 
-/// A file of rows and an archive are the whole shard: losing one silently would lose all its documents.
+/// A file that was replaced since it was listed must not be read: parts of it that ran before hold other rows.
+fn as_listed(file: &SourceFile, found: &impl Bytewise) -> Result<(), StageError> {
+    if found.size() == file.bytes {
+        return Ok(());
+    }
+    Err(StageError::Settings(format!(
+        "{} has {} bytes, and had {} when the source was listed: it was replaced meanwhile. List the source again: another \
+         spec.source.revision, or --list",
+        file.name,
+        found.size(),
+        file.bytes
+    )))
+}
+
+/// A part of a file of rows, and an archive, are the whole shard: losing one silently would lose all its documents.
 fn unreadable(file: &str, error: FileError) -> StageError {
     match error {
         FileError::Format(e) => StageError::Data { reason: "unreadable-file", detail: format!("{file}: {e}") },
