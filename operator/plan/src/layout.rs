@@ -198,7 +198,7 @@ pub fn layout(step: &Step, inventory: &Inventory, seals: &Seals) -> Option<Vec<S
         Sharding::Each(cut) => (0..pieces(cut, inventory, seals)?).map(|n| n..n + 1).collect(),
         Sharding::Groups(by) => cut_groups(seals.get(&by)?.shards.iter().map(|s| s.bytes)),
     };
-    // Equal rows cut into more ranges lie elsewhere. Home shards are only ever appended, so their number moves no row.
+    // Equal rows cut into more ranges lie elsewhere. Home shards are their source's, whose numbers are in the keys of what they read already.
     let mut cuts = Vec::new();
     for (_, cut) in step.shuffles.iter().filter(|(_, cut)| *cut != Cut::Home) {
         cuts.push(pieces(*cut, inventory, seals)?);

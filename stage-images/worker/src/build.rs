@@ -105,7 +105,8 @@ fn make_sentences(
     how: &Execution,
     progress: &dyn Progress,
 ) -> anyhow::Result<u64> {
-    let Some(giver) = session.unmade_sentences(&args.at)? else { return Ok(0) };
+    let Some(giver) = session.unmade_sentences()? else { return Ok(0) };
+    let giver = session.of_giver(giver, &args.at)?;
     println!("sentences of build {}", giver.manifests.build.metadata.name);
     giver.check_engines(|_| true)?;
     let mut run = giver.run(giver.inventory(args.list)?.0, None)?;

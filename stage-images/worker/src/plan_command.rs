@@ -55,13 +55,19 @@ struct Line {
 /// The plan as text. Reads records; writes nothing but a first inventory.
 pub fn plan(args: &PlanArgs) -> anyhow::Result<String> {
     let session = Session::open(&args.at)?;
-    let Some(giver) = session.unmade_sentences(&args.at)? else { return plan_of(&session, args, |_| true) };
-    let name = |session: &Session| session.manifests.build.metadata.name.clone();
+    let Some(build) = session.unmade_sentences()? else { return plan_of(&session, args, |_| true) };
+    let (taker, giver) = (&session.manifests.build.metadata.name, build.metadata.name.clone());
+    // In a cluster the other build runs by itself, from places that this pod does not see.
+    if args.measured {
+        return Ok(format!(
+            "build {taker} waits for the sentences of build {giver}, which are not all made: plan that one; this one is \
+             planned once they are\n"
+        ));
+    }
+    let session = session.of_giver(build, &args.at)?;
+    let plan = plan_of(&session, &PlanArgs { against: None, ..args.clone() }, makes_sentences)?;
     Ok(format!(
-        "build {taker} takes the sentences of build {giver}, which are made first:\n{plan}build {taker}: planned once they are made\n",
-        taker = name(&session),
-        giver = name(&giver),
-        plan = plan_of(&giver, &PlanArgs { against: None, measured: false, ..args.clone() }, makes_sentences)?,
+        "build {taker} takes the sentences of build {giver}, which are made first:\n{plan}build {taker}: planned once they are made\n"
     ))
 }
 

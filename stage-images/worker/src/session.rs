@@ -145,18 +145,22 @@ impl Session {
         Self::of(read_manifests(&locations.files)?, locations)
     }
 
-    /// The build whose sentences this one takes, if it takes some and they are not all made. The flags that say where source
-    /// and images lie are about this one.
-    pub fn unmade_sentences(&self, locations: &Locations) -> anyhow::Result<Option<Self>> {
-        let Some(build) = self.manifests.sentences.clone() else { return Ok(None) };
-        match Sentences::find(&self.ledger, &build).and_then(|found| found.seals(&self.ledger)) {
-            Err(error) if error.is::<SettingsError>() => {}
-            made => return made.map(|_| None),
+    /// The build whose sentences this one takes, if it takes some and they are not all made.
+    pub fn unmade_sentences(&self) -> anyhow::Result<Option<RealSynBuild>> {
+        let Some(build) = self.manifests.sentences.as_ref() else { return Ok(None) };
+        match Sentences::find(&self.ledger, build).and_then(|found| found.seals(&self.ledger)) {
+            Err(error) if error.is::<SettingsError>() => Ok(Some(build.clone())),
+            made => made.map(|_| None),
         }
+    }
+
+    /// A session of the build whose sentences this one takes. The flags that say where source and images lie are about this one.
+    pub fn of_giver(&self, build: RealSynBuild, locations: &Locations) -> anyhow::Result<Self> {
+        let name = build.metadata.name.clone();
         let manifests = Manifests { build, sentences: None, releases: Vec::new(), base: self.manifests.base.clone() };
         let out = Some(self.out.clone());
         let locations = Locations { out, source: None, mirror: Vec::new(), ..locations.clone() };
-        Self::of(manifests, &locations).map(Some)
+        Self::of(manifests, &locations).with_context(|| format!("build {name}, whose sentences are taken"))
     }
 
     fn of(manifests: Manifests, locations: &Locations) -> anyhow::Result<Self> {

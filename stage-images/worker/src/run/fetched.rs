@@ -48,10 +48,12 @@ impl Fetched {
             _ => ModelError::NotFetched { role: role.to_owned(), source },
         };
         let list = || {
-            let (store, mut files) = (open(uri, &self.options)?, Vec::new());
+            let (store, mut files, mut bytes) = (open(uri, &self.options)?, Vec::new(), 0);
             store.list("", &mut |entry| {
+                bytes += entry.size;
                 files.push(entry);
-                ControlFlow::Continue(())
+                // Enough to know that it is too much.
+                if bytes > MOST { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             })?;
             anyhow::Ok((store, files))
         };
@@ -63,7 +65,7 @@ impl Fetched {
         if bytes > MOST {
             let why =
                 "each pod would fetch them: give an image (oci://IMAGE:TAG/FOLDER) or a claim (pvc://CLAIM/FOLDER)";
-            return Err(wrong(format!("holds {bytes} bytes, more than {MOST}, and {why}")));
+            return Err(wrong(format!("holds more than {MOST} bytes, and {why}")));
         }
         let folder = copy(store.as_ref(), &files).map_err(failed)?;
         let found = folder_sha256(folder.path()).map_err(unusable(role))?;
@@ -80,11 +82,19 @@ impl Fetched {
 /// These files in a new folder.
 fn copy(store: &dyn Store, files: &[Entry]) -> anyhow::Result<TempDir> {
     let folder = TempDir::with_prefix("realsyn-model-")?;
+    let place = folder.path().display();
     for Entry { name, .. } in files {
         let to = folder.path().join(name);
         fs::create_dir_all(to.parent().unwrap_or(Path::new("")))?;
         let from = StoredFile::open(store, name)?.with_context(|| format!("{name} is gone"))?;
-        io::copy(&mut from.pieces(PIECE), &mut File::create(&to)?).with_context(|| name.clone())?;
+        io::copy(&mut from.pieces(PIECE), &mut File::create(&to)?).map_err(|error| {
+            match error.downcast::<StoreError>() {
+                Ok(error) => anyhow::Error::new(error).context(name.clone()),
+                Err(error) => anyhow::Error::new(error).context(format!(
+                    "{name} to {place}: give it room (TMPDIR; in a pod, resources.ephemeral-storage)"
+                )),
+            }
+        })?;
     }
     Ok(folder)
 }
