@@ -396,12 +396,13 @@ impl Story {
     /// The build goes on to its clusters, with this engine, on GPUs where it says so; returns the root of the last seal.
     fn compares_vectors(&self, build: &str, engine: &str, store: &Path) -> String {
         self.node.apply(build).unwrap();
-        let generation = || self.read(&["rsb", "part"])["metadata"]["generation"].clone();
-        let mut stage = Value::Null;
+        // Until the build has been looked at anew, its stages are those of the generation before.
         self.until(LATER, &format!("vectors are compared on {engine}"), || {
-            stage = self.stage("part", "sentence-cluster");
-            stage["state"] == "Sealed" && self.read(&["rsb", "part"])["status"]["observedGeneration"] == generation()
+            let (generation, condition) =
+                (self.read(&["rsb", "part"])["metadata"]["generation"].clone(), self.condition("Reconciling"));
+            condition["status"] == "False" && condition["observedGeneration"] == generation
         });
+        let stage = self.stage("part", "sentence-cluster");
         assert_eq!(stage["failures"], Value::Null, "{stage}");
         let digest = stage["digest"].as_str().unwrap();
         let seal = format!("{}/builds/sentence-cluster/cluster/{digest}.g0.seal.json", S3Server::BUCKET);
