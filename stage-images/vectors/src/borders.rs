@@ -5,11 +5,10 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::cuda::{Thresholds, above, best, tensor_error};
-use crate::exact::dot;
+use crate::exact::{dot, dot_wide};
 use crate::kernel::{Kernel, screening_error};
 use crate::panels::{Block, Panels, query_blocks};
 use crate::rows::{Error, NORM_SQUARED_TOLERANCE, Rows};
-use crate::search::Exact;
 
 /// Settings of [`assign_with_borders`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -93,7 +92,7 @@ struct Reach {
 
 impl Reach {
     /// The sine of the angle to a border, at most: with a row's norm, and room for the few roundings below, each of 2^-53.
-    fn sine(&self) -> f64 {
+    fn reach(&self) -> f64 {
         self.sin_half * (1.0 + NORM_SQUARED_TOLERANCE) * (1.0 + 1e-12)
     }
 
@@ -103,6 +102,7 @@ impl Reach {
         let of_block = |range: &Range<usize>| {
             let block = Block::widen(rows, range.clone());
             let mut scores = vec![0f32; range.len() * self.cells];
+            let mut wide = vec![0f32; rows.dim()];
             block.score(
                 tile_function,
                 &panels,
@@ -113,9 +113,11 @@ impl Reach {
                 },
             );
             let placed = range.clone().zip(scores.chunks_exact(self.cells)).map(|(row, scores)| {
-                let exact = Exact { query: block.query(row), rows: centroids };
                 let scored = (0..).zip(scores.iter().copied());
-                self.place(scored, screening_error(rows.dim()), max_replicas, |cell| exact.dot(cell as u32))
+                self.place(scored, screening_error(rows.dim()), max_replicas, |cell| {
+                    centroids.widen(cell, &mut wide);
+                    dot_wide(block.query(row), &wide)
+                })
             });
             placed.collect::<Vec<Placed>>()
         };
@@ -127,17 +129,14 @@ impl Reach {
     fn on_gpus(&self, rows: Rows<'_>, centroids: Rows<'_>, max_replicas: usize) -> Result<Vec<Placed>, Error> {
         let error = tensor_error(rows.dim());
         let nearest = best(rows, centroids, 1, 4)?;
-        let certain = |row: usize| match nearest[row].candidates.as_slice() {
-            [(score, cell)] => Some((*score, *cell)),
-            _ => None,
-        };
+        let certain = |row: usize| nearest[row].only();
         // What `place` keeps has value - score - error <= gap * reach, and value <= largest + error. Sums of a few f32 below 8.
         let slack = 8.0 * f64::from(f32::EPSILON);
         let wanted: Vec<f32> = (0..rows.len())
             .map(|row| certain(row).map_or(f32::INFINITY, |(score, _)| (f64::from(score) - 2.0 * error - slack) as f32))
             .collect();
         let groups: Vec<u32> = (0..rows.len()).map(|row| certain(row).map_or(0, |(_, cell)| cell)).collect();
-        let margins: Vec<f32> = self.gaps.iter().map(|gap| (gap * self.sine()) as f32).collect();
+        let margins: Vec<f32> = self.gaps.iter().map(|gap| (gap * self.reach()) as f32).collect();
         let mut near: Vec<Vec<(usize, f32)>> = vec![Vec::new(); rows.len()];
         let thresholds = Thresholds::Margins { of: &wanted, groups: &groups, margins: &margins };
         above(rows, centroids, &thresholds, |found| {
@@ -165,7 +164,7 @@ impl Reach {
         max_replicas: usize,
         mut exact: impl FnMut(usize) -> f64,
     ) -> Placed {
-        let reach = self.sine();
+        let reach = self.reach();
         let largest = f64::from(scores.clone().map(|(_, score)| score).fold(f32::NEG_INFINITY, f32::max));
         // No two unit vectors are further apart than 2 (and a rounding): cells that even then are out of reach go first.
         let floor = largest - 2.0 * error - 2.01 * reach;
@@ -183,8 +182,8 @@ impl Reach {
         let (value, primary) = best;
         let gaps = &self.gaps[primary * self.cells..(primary + 1) * self.cells];
         near.retain(|&(score, cell)| cell != primary && value - score - error <= gaps[cell] * reach);
-        // Where more cells than the cap are within reach whatever the screening's error, the nearest ones (one more than the cap) bound what
-        // need be computed exactly. Twice the error leaves room for the rounding of the quotients.
+        // Where more cells than the cap are within reach whatever the screening's error, the nearest ones (one more than the
+        // cap) bound what need be computed exactly. Twice the error leaves room for the rounding of the quotients.
         let sine = |score: f64, cell: usize, slack: f64| (value - score + slack) / gaps[cell];
         let mut sure: Vec<f64> = near
             .iter()

@@ -89,10 +89,10 @@ pub(crate) fn search(
     if kernel == Kernel::Cuda {
         return crate::cuda::search(queries, rows, k, finish);
     }
-    let tile_function = kernel.tile_function();
+    let (tile_function, error) = (kernel.tile_function(), screening_error(rows.dim()));
     let blocks = query_blocks(queries.len());
     let mut found: Vec<Vec<Best>> =
-        blocks.iter().map(|block| block.clone().map(|_| Best::new(k, rows.dim())).collect()).collect();
+        blocks.iter().map(|block| block.clone().map(|_| Best::new(k, error)).collect()).collect();
     for packed in pieces(rows.len(), PACKED_ROWS) {
         let panels = Panels::pack(rows, packed);
         blocks.par_iter().zip(&mut found).for_each(|(range, found)| {
@@ -121,13 +121,13 @@ pub(crate) fn search(
 }
 
 /// Exact dot products of one query.
-pub(crate) struct Exact<'a> {
-    pub(crate) query: &'a [f32],
-    pub(crate) rows: Rows<'a>,
+struct Exact<'a> {
+    query: &'a [f32],
+    rows: Rows<'a>,
 }
 
 impl Exact<'_> {
-    pub(crate) fn dot(&self, row: u32) -> f64 {
+    fn dot(&self, row: u32) -> f64 {
         let mut wide = vec![0f32; self.query.len()];
         self.rows.widen(row as usize, &mut wide);
         dot_wide(self.query, &wide)
@@ -136,21 +136,21 @@ impl Exact<'_> {
 
 /// The rows that may still be among a query's best `k`.
 ///
-/// Let `e` bound the screening error, and `t` be the `k`-th largest score seen. Then `k` rows have an exact value of at least
+/// Let `e` bound the error of the scores, and `t` be the `k`-th largest score seen. Then `k` rows have an exact value of at least
 /// `t - e`, so that a row among the best `k` (ties included) has a score of at least `t - 2 e`: whatever is below may go.
-struct Best {
+pub(crate) struct Best {
     k: usize,
     error: f64,
     /// Scores below are out.
-    threshold: f64,
-    candidates: Vec<(f32, u32)>,
+    pub(crate) threshold: f64,
+    /// Scores and rows.
+    pub(crate) candidates: Vec<(f32, u32)>,
     capacity: usize,
 }
 
 impl Best {
-    fn new(k: usize, dim: usize) -> Self {
-        let capacity = 2 * k + 14;
-        Self { k, error: screening_error(dim), threshold: f64::NEG_INFINITY, candidates: Vec::new(), capacity }
+    pub(crate) fn new(k: usize, error: f64) -> Self {
+        Self { k, error, threshold: f64::NEG_INFINITY, candidates: Vec::new(), capacity: 2 * k + 14 }
     }
 
     /// Rows `first..` in increasing order, after all rows offered before.
@@ -177,8 +177,8 @@ impl Best {
     }
 
     /// Drops what the scores alone rule out.
-    fn prune(&mut self) {
-        if self.candidates.len() > self.k {
+    pub(crate) fn prune(&mut self) {
+        if self.candidates.len() >= self.k {
             let (_, kth, _) = self.candidates.select_nth_unstable_by(self.k - 1, |a, b| b.0.total_cmp(&a.0));
             self.threshold = self.threshold.max(f64::from(kth.0) - 2.0 * self.error);
         }
@@ -198,7 +198,7 @@ impl Best {
         self.candidates = ranked.into_iter().map(|(value, row)| (value as f32, row)).collect();
     }
 
-    fn finish(mut self, finish: Finish, exact: impl Fn(u32) -> f64) -> Vec<Hit> {
+    pub(crate) fn finish(mut self, finish: Finish, exact: impl Fn(u32) -> f64) -> Vec<Hit> {
         self.prune();
         if finish == Finish::FirstRow && self.candidates.len() == 1 {
             return self.candidates.iter().map(|&(cosine, row)| Hit { row, cosine }).collect();
@@ -209,7 +209,7 @@ impl Best {
 }
 
 /// Exact values, largest first, ties by the lower row.
-pub(crate) fn rank(candidates: &[(f32, u32)], exact: impl Fn(u32) -> f64) -> Vec<(f64, u32)> {
+fn rank(candidates: &[(f32, u32)], exact: impl Fn(u32) -> f64) -> Vec<(f64, u32)> {
     let mut ranked: Vec<(f64, u32)> = candidates.iter().map(|&(_, row)| (exact(row), row)).collect();
     ranked.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
     ranked

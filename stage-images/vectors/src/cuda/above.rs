@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use cudarc::driver::{CudaSlice, LaunchConfig, PushKernelArg};
 
-use super::TILE;
 use super::device::{Device, Piece, Session, Sizes, deal, padded};
+use super::{THREADS, TILE};
 use crate::rows::{Error, Rows};
 
 /// Bytes of a pair on the device: query, row, score.
@@ -29,6 +29,16 @@ pub(crate) enum Thresholds<'a> {
     },
 }
 
+impl Thresholds<'_> {
+    /// What a kernel is handed as margins: at least one value, for an address.
+    fn margins(&self) -> &[f32] {
+        match self {
+            Self::Ordered(_) => &[0.0],
+            Self::Margins { margins, .. } => margins,
+        }
+    }
+}
+
 /// A pair and its score.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Found {
@@ -45,11 +55,7 @@ pub(crate) fn above(
     visit: impl FnMut(&[Found]) + Send,
 ) -> Result<(), Error> {
     let width = 2 * padded(rows.dim()) as u64;
-    let whole = |margins: &[f32]| 4 * margins.len() as u64 + 4096;
-    let fixed = match wanted {
-        Thresholds::Ordered(_) => 4096,
-        Thresholds::Margins { margins, .. } => whole(margins),
-    };
+    let fixed = 4 * wanted.margins().len() as u64 + 4096;
     let sizes = |_: &Device, free: u64| {
         let fitting = Sizes::fit(free, fixed + capacity(free) * PAIR_BYTES, width + 8, width)?;
         // A query alone must never find more than is kept; with margins, all rows are there at once.
@@ -95,16 +101,17 @@ fn launch(
     rows: Rows<'_>,
     wanted: &Thresholds<'_>,
 ) -> Result<Option<Vec<Found>>, Error> {
-    let (device, stream) = (session.device, session.stream.clone());
+    let (device, stream) = (session.device, session.device.stream());
     let failed = |e| device.failed(e);
+    let margins = session.margins(wanted.margins())?;
     let (sent, loaded) = session.load(piece, queries, rows)?;
     let here = piece.queries.clone();
-    let (thresholds, groups, margins, ordered) = match wanted {
-        Thresholds::Ordered(of) => (vec![*of; here.len()], &[0u32][..], &[0f32][..], true),
-        Thresholds::Margins { of, groups, margins } => (of[here.clone()].to_vec(), &groups[here], *margins, false),
+    let (thresholds, groups, ordered) = match wanted {
+        Thresholds::Ordered(of) => (vec![*of; here.len()], &[0u32][..], true),
+        Thresholds::Margins { of, groups, .. } => (of[here.clone()].to_vec(), &groups[here], false),
     };
     let thresholds = stream.clone_htod(&thresholds).map_err(failed)?;
-    let (groups, margins) = (stream.clone_htod(groups).map_err(failed)?, stream.clone_htod(margins).map_err(failed)?);
+    let groups = stream.clone_htod(groups).map_err(failed)?;
     let (free, _) = stream.context().mem_get_info().map_err(failed)?;
     // At least what one query can find, so that halving the queries ends.
     let most = piece.queries.len() as u64 * piece.rows.len() as u64;
@@ -113,16 +120,16 @@ fn launch(
     let mut pairs: CudaSlice<u32> = unsafe { stream.alloc(3 * room as usize) }.map_err(failed)?;
     let mut found = stream.clone_htod(&[0u64]).map_err(failed)?;
     let counts = [piece.queries.len(), piece.rows.len(), padded(rows.dim())].map(|n| n as i32);
-    let flags = [i32::from(!ordered), i32::from(ordered)];
+    let ordered = i32::from(ordered);
     let bases = [piece.queries.start, piece.rows.start].map(|n| n as i64);
     let config = LaunchConfig {
         grid_dim: (piece.rows.len().div_ceil(TILE) as u32, piece.queries.len().div_ceil(TILE) as u32, 1),
-        block_dim: (256, 1, 1),
+        block_dim: (THREADS, 1, 1),
         shared_mem_bytes: 0,
     };
     let mut call = stream.launch_builder(&device.above);
     call.arg(&sent).arg(loaded).arg(&counts[0]).arg(&counts[1]).arg(&counts[2]);
-    call.arg(&thresholds).arg(&groups).arg(&margins).arg(&flags[0]).arg(&flags[1]).arg(&bases[0]).arg(&bases[1]);
+    call.arg(&thresholds).arg(&groups).arg(&*margins).arg(&ordered).arg(&bases[0]).arg(&bases[1]);
     call.arg(&room).arg(&mut pairs).arg(&mut found);
     // SAFETY: the arguments are those of `above` in screen.cu, in order and type. Both sides hold as many rows of the padded
     // width as the counts say; thresholds and groups are one for each query; margins have a row for each group, or are not

@@ -8,10 +8,11 @@ use cudarc::driver::{LaunchConfig, PushKernelArg};
 use rayon::prelude::*;
 
 use super::device::{Device, Session, Sizes, deal, padded};
-use super::{TILE, tensor_error};
+use super::{THREADS, TILE, tensor_error};
+use crate::exact::dot;
 use crate::kernel::Kernel;
 use crate::rows::{Error, Rows};
-use crate::search::{Exact, Finish, Hit, rank};
+use crate::search::{Best, Finish, Hit};
 
 /// Longest list that a kernel keeps: 72 KiB of shared memory beside the 20 of the tiles, of the 99 that every device offers.
 const MAX_LIST: usize = 72;
@@ -35,14 +36,7 @@ pub(crate) fn search(queries: Rows<'_>, rows: Rows<'_>, k: usize, finish: Finish
     let answered: Vec<Option<Vec<Hit>>> = kept
         .into_par_iter()
         .enumerate()
-        .map_init(
-            || vec![0f32; queries.dim()],
-            |wide, (query, kept)| {
-                queries.widen(query, wide);
-                let exact = Exact { query: wide, rows };
-                kept.finish(k, tensor_error(rows.dim()), finish, |row| exact.dot(row))
-            },
-        )
+        .map(|(query, kept)| kept.finish(finish, |row| dot(queries.row(query), rows.row(row as usize))))
         .collect();
     // More rows tie than a list holds: these are searched by the processor, which has no such limit.
     let open: Vec<u32> = (0..).zip(&answered).filter(|(_, hits)| hits.is_none()).map(|(query, _)| query).collect();
@@ -59,7 +53,7 @@ pub(crate) fn best(queries: Rows<'_>, rows: Rows<'_>, k: usize, list: usize) -> 
         // A query has one list for each slice; few queries have many slices, about as many blocks as fill the device.
         Sizes::fit(free, (blocks(device) * TILE) as u64 * entry, row + entry, row)
     };
-    let kept: Vec<Mutex<Kept>> = (0..queries.len()).map(|_| Mutex::new(Kept::default())).collect();
+    let kept: Vec<Mutex<Kept>> = (0..queries.len()).map(|_| Mutex::new(Kept::new(k, error))).collect();
     deal(
         queries.len(),
         rows.len(),
@@ -74,7 +68,7 @@ pub(crate) fn best(queries: Rows<'_>, rows: Rows<'_>, k: usize, list: usize) -> 
                     let at = slice * per_slice + query * list;
                     kept.take(&found.scores[at..at + list], &found.rows[at..at + list], piece.rows.start as u32);
                 }
-                kept.prune(k, error);
+                kept.best.prune();
             }
             Ok(())
         },
@@ -100,7 +94,7 @@ fn launch(
     rows: Rows<'_>,
     list: usize,
 ) -> Result<Found, Error> {
-    let (device, stream) = (session.device, session.stream.clone());
+    let (device, stream) = (session.device, session.device.stream());
     let failed = |e| device.failed(e);
     let (query_tiles, row_tiles) = (piece.queries.len().div_ceil(TILE), piece.rows.len().div_ceil(TILE));
     let slices = (blocks(device) / query_tiles).clamp(1, row_tiles);
@@ -118,7 +112,7 @@ fn launch(
     let counts = [piece.queries.len(), piece.rows.len(), padded(rows.dim()), slice, list].map(|n| n as i32);
     let config = LaunchConfig {
         grid_dim: (query_tiles as u32, slices as u32, 1),
-        block_dim: (256, 1, 1),
+        block_dim: (THREADS, 1, 1),
         shared_mem_bytes: shared as u32,
     };
     let mut call = stream.launch_builder(&device.best);
@@ -138,55 +132,40 @@ fn launch(
 
 /// What is left of a query's rows.
 pub(crate) struct Kept {
-    /// Scores and rows.
-    pub(crate) candidates: Vec<(f32, u32)>,
+    best: Best,
     /// No row that is not among them has a higher score.
-    hidden: f32,
-}
-
-impl Default for Kept {
-    fn default() -> Self {
-        Self { candidates: Vec::new(), hidden: f32::NEG_INFINITY }
-    }
+    hidden: f64,
 }
 
 impl Kept {
+    fn new(k: usize, error: f64) -> Self {
+        Self { best: Best::new(k, error), hidden: f64::NEG_INFINITY }
+    }
+
     /// A list of a kernel's, whose rows count from `base`.
     fn take(&mut self, scores: &[f32], rows: &[u32], base: u32) {
         let listed = scores.iter().zip(rows).take_while(|(_, row)| **row != NOBODY);
-        self.candidates.extend(listed.map(|(&score, &row)| (score, base + row)));
+        self.best.candidates.extend(listed.map(|(&score, &row)| (score, base + row)));
         if let (Some(&score), Some(&row)) = (scores.last(), rows.last())
             && row != NOBODY
         {
-            self.hidden = self.hidden.max(score);
+            self.hidden = self.hidden.max(f64::from(score));
         }
     }
 
-    /// Below this, a row is not among the best `k`: `k` rows have an exact value of at least the `k`-th score less the error.
-    fn threshold(&mut self, k: usize, error: f64) -> f64 {
-        if self.candidates.len() < k {
-            return f64::NEG_INFINITY;
+    /// Score and row, where one row alone can be the best.
+    pub(crate) fn only(&self) -> Option<(f32, u32)> {
+        match self.best.candidates.as_slice() {
+            [one] => Some(*one),
+            _ => None,
         }
-        let (_, kth, _) = self.candidates.select_nth_unstable_by(k - 1, |a, b| b.0.total_cmp(&a.0));
-        f64::from(kth.0) - 2.0 * error
     }
 
-    fn prune(&mut self, k: usize, error: f64) {
-        let threshold = self.threshold(k, error);
-        self.candidates.retain(|&(score, _)| f64::from(score) >= threshold);
-    }
-
-    /// The best `k`, exactly; `None` where a row that no list held may be one of them.
-    fn finish(mut self, k: usize, error: f64, finish: Finish, exact: impl Fn(u32) -> f64) -> Option<Vec<Hit>> {
-        let threshold = self.threshold(k, error);
-        if f64::from(self.hidden) >= threshold && self.hidden > f32::NEG_INFINITY {
-            return None;
-        }
-        if let (Finish::FirstRow, [(cosine, row)]) = (finish, self.candidates.as_slice()) {
-            return Some(vec![Hit { row: *row, cosine: *cosine }]);
-        }
-        let ranked = rank(&self.candidates, exact);
-        Some(ranked.into_iter().take(k).map(|(value, row)| Hit { row, cosine: value as f32 }).collect())
+    /// As [`Best::finish`]; `None` where a row that no list held may be one of the hits.
+    fn finish(mut self, finish: Finish, exact: impl Fn(u32) -> f64) -> Option<Vec<Hit>> {
+        self.best.prune();
+        let complete = self.hidden == f64::NEG_INFINITY || self.hidden < self.best.threshold;
+        complete.then(|| self.best.finish(finish, exact))
     }
 }
 
@@ -201,17 +180,17 @@ mod tests {
 
     #[test]
     fn a_row_that_no_list_held_is_not_forgotten() {
-        let mut kept = Kept::default();
+        let mut kept = Kept::new(2, 0.01);
         kept.take(&[0.9, 0.5], &[3, 1], 100);
-        assert_eq!(kept.candidates, [(0.9, 103), (0.5, 101)]);
+        assert_eq!(kept.best.candidates, [(0.9, 103), (0.5, 101)]);
         // Rows that nobody listed may score 0.5, which is within twice the error of the second best.
-        assert_eq!(kept.finish(2, 0.01, Finish::Ranked, |_| unreachable!()), None);
+        assert_eq!(kept.finish(Finish::Ranked, |_| unreachable!()), None);
 
-        let mut kept = Kept::default();
+        let mut kept = Kept::new(2, 0.01);
         kept.take(&[0.9, 0.5], &[3, 1], 100);
         kept.take(&[0.8, -3.0], &[7, NOBODY], 200);
-        kept.prune(2, 0.01);
-        let hits = kept.finish(2, 0.01, Finish::Ranked, f64::from).unwrap();
+        kept.best.prune();
+        let hits = kept.finish(Finish::Ranked, f64::from).unwrap();
         assert_eq!(hits.iter().map(|hit| hit.row).collect::<Vec<_>>(), [207, 103]);
     }
 }

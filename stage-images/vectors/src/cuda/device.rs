@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use cudarc::driver::sys::{self, CUdevice_attribute, CUresult};
 use cudarc::driver::{CudaContext, CudaFunction, CudaSlice, CudaStream, DriverError};
@@ -14,6 +14,8 @@ use crate::rows::{Error, Rows};
 
 /// Queries and rows of a block of threads.
 pub(crate) const TILE: usize = 128;
+/// Threads of a block.
+pub(crate) const THREADS: u32 = 256;
 /// Columns that a kernel stages at a time: rows on a device are filled up to a multiple of them.
 const DEPTH: usize = 32;
 /// Most queries on a device at once: enough blocks for any device.
@@ -51,8 +53,6 @@ pub(crate) struct Device {
     pub(crate) best: CudaFunction,
     pub(crate) above: CudaFunction,
     context: Arc<CudaContext>,
-    /// One search at a time, so that each knows what memory it has.
-    busy: Mutex<()>,
 }
 
 /// The devices, opened once. Where that fails, the next call tries again.
@@ -103,7 +103,7 @@ impl Device {
         let (best, above) =
             (module.load_function("best").map_err(named)?, module.load_function("above").map_err(named)?);
         let gpu = Gpu { uuid, name, memory };
-        Ok(Self { gpu, multiprocessors, best, above, context, busy: Mutex::new(()) })
+        Ok(Self { gpu, multiprocessors, best, above, context })
     }
 
     /// An error of the driver's, with this device's name.
@@ -198,9 +198,9 @@ pub(crate) struct Piece {
 /// What one piece is done with.
 pub(crate) struct Session<'a> {
     pub(crate) device: &'a Device,
-    pub(crate) stream: Arc<CudaStream>,
     /// The piece of the rows that is there, kept while queries meet it.
     loaded: Option<(Range<usize>, CudaSlice<f16>)>,
+    margins: Option<Arc<CudaSlice<f32>>>,
 }
 
 impl Session<'_> {
@@ -220,6 +220,15 @@ impl Session<'_> {
         let (_, rows) = self.loaded.as_ref().expect("loaded above");
         Ok((queries, rows))
     }
+
+    /// `margins` on the device, sent once: they are the same for all pieces.
+    pub(crate) fn margins(&mut self, margins: &[f32]) -> Result<Arc<CudaSlice<f32>>, Error> {
+        if self.margins.is_none() {
+            let sent = self.device.stream().clone_htod(margins).map_err(|e| self.device.failed(e))?;
+            self.margins = Some(Arc::new(sent));
+        }
+        Ok(self.margins.clone().expect("sent above"))
+    }
 }
 
 /// Runs `work` for every piece of `rows` times `queries`, on all devices; `sizes` says what fits one with so many bytes free.
@@ -235,8 +244,9 @@ pub(crate) fn deal(
     work: impl Fn(&mut Session<'_>, &Piece) -> Result<(), Error> + Sync,
 ) -> Result<(), Error> {
     let devices = opened()?;
-    let _busy: Vec<MutexGuard<'_, ()>> =
-        devices.iter().map(|device| device.busy.lock().unwrap_or_else(PoisonError::into_inner)).collect();
+    // One search at a time, so that each knows what memory it has.
+    static BUSY: Mutex<()> = Mutex::new(());
+    let _one = BUSY.lock().unwrap_or_else(PoisonError::into_inner);
     let fits = |device: &Device| {
         let (free, _) = device.context.mem_get_info().map_err(|e| device.failed(e))?;
         sizes(device, free as u64).ok_or_else(|| Error::Device {
@@ -257,7 +267,7 @@ pub(crate) fn deal(
         .collect();
     let next = AtomicUsize::new(0);
     let run = |device| {
-        let mut session = Session { device, stream: device.stream(), loaded: None };
+        let mut session = Session { device, loaded: None, margins: None };
         while let Some(piece) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
             work(&mut session, piece).inspect_err(|_| next.store(all.len(), Ordering::Relaxed))?;
         }

@@ -26,7 +26,7 @@ mod device;
 pub(crate) use above::{Found, Thresholds, above};
 pub(crate) use best::{best, search};
 pub use device::{Gpu, gpus};
-pub(crate) use device::{TILE, opened};
+pub(crate) use device::{THREADS, TILE, opened};
 
 /// The `cuda` kernel's [`crate::screening_error`]: see the module's page.
 pub(crate) fn tensor_error(dim: usize) -> f64 {

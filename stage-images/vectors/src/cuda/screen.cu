@@ -1,10 +1,10 @@
 // Dot products of many queries with many rows on tensor cores, and what of them may matter.
 //
-// Both sides are f16, row after row, in rows of `dim` values, a multiple of DEPTH (filled up with zeros); fewer than 2^30 rows. A block of 256 threads
-// computes a tile of 128 queries by 128 rows: eight warps, two by four, each 64 queries by 32 rows in 64 registers a thread.
-// DEPTH columns at a time go through shared memory, while the next ones are on their way from global memory.
+// Both sides are f16, row after row, in rows of `dim` values, a multiple of DEPTH (filled up with zeros); fewer than 2^30 rows.
+// A block of 256 threads computes a tile of 128 queries by 128 rows: eight warps, two by four, each 64 queries by 32 rows in 64
+// registers a thread. DEPTH columns at a time go through shared memory, while the next ones come from global memory.
 //
-// How far a score may be from the exact product: `tensor_error` in device.rs.
+// How far a score may be from the exact product: `tensor_error` in mod.rs.
 
 #define TILE 128
 #define DEPTH 32
@@ -156,13 +156,13 @@ best(const uint4* queries, const uint4* rows, int query_count, int row_count, in
         }
 }
 
-// Every pair whose score plus margin reaches the query's threshold: (query, row, bits of the score), in no order. The margin is 0,
-// or `margins[group of the query, row]`. With `ordered`, only pairs whose row, counted from `row_base`, is above the query,
-// counted from `query_base`. Block x takes 128 rows, block y 128 queries. `found` counts all pairs; those beyond `capacity` are
+// Every pair whose score plus margin reaches the query's threshold: (query, row, bits of the score), in no order. The margin is
+// `margins[group of the query, row]`. With `ordered` it is 0, and only pairs count whose row, counted from `row_base`, is above
+// the query, counted from `query_base`. Block x takes 128 rows, block y 128 queries. `found` counts all pairs; those beyond `capacity` are
 // not written.
 extern "C" __global__ void __launch_bounds__(THREADS, 2)
 above(const uint4* queries, const uint4* rows, int query_count, int row_count, int dim, const float* thresholds,
-      const unsigned* groups, const float* margins, int with_margins, int ordered, long long query_base, long long row_base,
+      const unsigned* groups, const float* margins, int ordered, long long query_base, long long row_base,
       unsigned long long capacity, unsigned* pairs, unsigned long long* found) {
     __shared__ Stage stage;
     int first_query = blockIdx.y * TILE, first_row = blockIdx.x * TILE;
@@ -181,7 +181,7 @@ above(const uint4* queries, const uint4* rows, int query_count, int row_count, i
                 int row = first_row + row_of(n, i);
                 if (row >= row_count || (ordered && row_base + row <= query_base + query)) continue;
                 float score = scores.of[m][n][i];
-                float margin = with_margins ? margins[(long long)groups[query] * row_count + row] : 0.0f;
+                float margin = ordered ? 0.0f : margins[(long long)groups[query] * row_count + row];
                 if (score + margin < threshold) continue;
                 unsigned long long at = atomicAdd(found, 1ull);
                 if (at < capacity) {
