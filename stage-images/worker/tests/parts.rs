@@ -1,6 +1,7 @@
 //! A file of rows that is too large for one shard: its parts are shards of their own, and hold what the file holds.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use realsyn_dataset::formats::table::write_table;
 use realsyn_e2e::Obelics;
@@ -8,7 +9,7 @@ use realsyn_plan::graph::{find, ids};
 use realsyn_plan::layout::ShardSpec;
 use realsyn_plan::{Digest, Id};
 use realsyn_worker::progress::Quiet;
-use realsyn_worker::run::{Execution, Job, Order, ROWS_BYTES, run_step};
+use realsyn_worker::run::{Execution, Job, Order, ROWS_BYTES, Run, run_step};
 use realsyn_worker::session::{Locations, Session};
 use realsyn_worker::stages::rows::{Block, Document};
 
@@ -22,6 +23,16 @@ fn document(name: &str, n: usize) -> Obelics {
         metadata: "[]".into(),
         general_metadata: format!("{{\"url\": \"{url}\"}}"),
     }
+}
+
+/// A build of the files in `source` in this folder, listed.
+fn listed(folder: &Path) -> Run {
+    let file = folder.join("build.yaml");
+    let text = "apiVersion: realsyn.dev/v1alpha1\nkind: RealSynBuild\nmetadata: {name: parts}\nspec:\n  source: {format: obelics, uri: source}\n  \
+                storage: {uri: out}\n  stopAfter: documents\n";
+    std::fs::write(&file, text).unwrap();
+    let session = Session::open(&Locations { files: vec![file], ..Locations::default() }).unwrap();
+    session.run(session.list().unwrap(), None).unwrap()
 }
 
 #[test]
@@ -42,12 +53,7 @@ fn a_large_file_is_read_in_parts() {
     let size = std::fs::metadata(source.join("large.parquet")).unwrap().len();
     let parts = size.div_ceil(ROWS_BYTES) as usize;
     assert!(parts > 1, "{size} bytes are one shard");
-    let file = folder.path().join("build.yaml");
-    let text = "apiVersion: realsyn.dev/v1alpha1\nkind: RealSynBuild\nmetadata: {name: parts}\nspec:\n  source: {format: obelics, uri: source}\n  \
-                storage: {uri: out}\n  stopAfter: documents\n";
-    std::fs::write(&file, text).unwrap();
-    let session = Session::open(&Locations { files: vec![file], ..Locations::default() }).unwrap();
-    let mut run = session.run(session.list().unwrap(), None).unwrap();
+    let mut run = listed(folder.path());
     assert_eq!((run.inventory.shards.len(), run.inventory.files()), (parts + 1, 2));
     let how = Execution { jobs: 2, order: Order::Forward, runs: 1, gpus: None };
     run_step(&mut run, find(ids::DOCUMENTS), &how, &Quiet).unwrap();
@@ -80,12 +86,7 @@ fn a_file_that_is_replaced_after_it_was_listed_is_not_read() {
     std::fs::create_dir(&source).unwrap();
     let rows = |n: usize| write_table(&(0..n).map(|n| document("a", n)).collect::<Vec<_>>()).unwrap();
     std::fs::write(source.join("a.parquet"), rows(20)).unwrap();
-    let file = folder.path().join("build.yaml");
-    let text = "apiVersion: realsyn.dev/v1alpha1\nkind: RealSynBuild\nmetadata: {name: parts}\nspec:\n  source: {format: obelics, uri: source}\n  \
-                storage: {uri: out}\n  stopAfter: documents\n";
-    std::fs::write(&file, text).unwrap();
-    let session = Session::open(&Locations { files: vec![file], ..Locations::default() }).unwrap();
-    let mut run = session.run(session.list().unwrap(), None).unwrap();
+    let mut run = listed(folder.path());
     std::fs::write(source.join("a.parquet"), rows(21)).unwrap();
     let how = Execution { jobs: 1, order: Order::Forward, runs: 1, gpus: None };
     let refused = run_step(&mut run, find(ids::DOCUMENTS), &how, &Quiet).map(drop).unwrap_err();

@@ -55,10 +55,9 @@ impl Fetched {
                 // Enough to know that it is too much.
                 if bytes > MOST { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             })?;
-            anyhow::Ok((store, files))
+            anyhow::Ok((store, files, bytes))
         };
-        let (store, files) = list().map_err(failed)?;
-        let bytes: u64 = files.iter().map(|file| file.size).sum();
+        let (store, files, bytes) = list().map_err(failed)?;
         if files.is_empty() {
             return Err(wrong("holds no file: correct the address".into()));
         }
