@@ -252,7 +252,9 @@ impl Session {
                 Err(SettingsError(problem).into())
             }
             // What a pod was promised and does not find is not the settings' fault.
-            Some((_, Err(error))) if Gpus::of_environment().is_some() => Err(StageError::Gpu(error.to_string()).into()),
+            Some((stage, Err(error))) if Gpus::of_environment().is_some() => {
+                Err(StageError::Gpu(format!("{}: {error}", named(stage))).into())
+            }
             Some((stage, Err(error))) => {
                 let problem = format!("{}: {error}; run it where there is one, or write cpu", named(stage));
                 Err(SettingsError(problem).into())

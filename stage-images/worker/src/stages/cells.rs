@@ -131,7 +131,9 @@ pub fn space(rows: &[f16], dim: usize) -> Result<Rows<'_>, StageError> {
 /// Vectors are checked where they are made, so a complaint about them is a fault of this program; or of a GPU.
 pub fn trouble(error: realsyn_vectors::Error) -> StageError {
     match error {
-        realsyn_vectors::Error::Device { lost: true, .. } => StageError::Gpu(error.to_string()),
+        realsyn_vectors::Error::Device { lost: true, .. } => StageError::Gpu(format!(
+            "{error}; run it again on another GPU, and look for this one's XID in its node's kernel log (dmesg)"
+        )),
         _ => StageError::Trouble(error.into()),
     }
 }
