@@ -28,6 +28,9 @@ pub enum Cut {
     Home,
     /// Ranges of ids: a power of two that follows from the inventory's bytes.
     Ranges,
+    /// Buckets of words by their hash: a power of two that follows from the inventory's bytes, and soon ends, since a
+    /// larger corpus has few words more.
+    Buckets,
     /// One per shard of the named step, which may be another build's.
     Like(StepId),
     /// As many as the named step's seal counts under this name, for example `cells`.
@@ -43,6 +46,8 @@ pub enum Sharding {
     Each(Cut),
     /// Runs of the named step's shards, cut by their bytes alone: the map side of a shuffle.
     Groups(StepId),
+    /// Runs of the partitions of a shuffled role, cut by their bytes alone: where a shuffle's reader writes the next one.
+    Runs(StepId, &'static str),
 }
 
 /// What one shard reads.
@@ -54,7 +59,7 @@ pub enum Read {
     Shard(StepId),
     /// All shards of the named step that belong to this group.
     Group(StepId),
-    /// This partition of the named role, from every shard of the named step.
+    /// The partition of the same number of the named role, or those of this run, from every shard of the named step.
     Partition(StepId, &'static str),
     /// Everything that the named step sealed.
     Whole(StepId),
@@ -202,9 +207,9 @@ pub mod ids {
     pub const PUBLISH: StepId = id(Stage::Release, "publish");
 }
 
-use Cut::{Counted, Home, Like, Ranges};
+use Cut::{Buckets, Counted, Home, Like, Ranges};
 use Read::{Group, Partition, Shard, Source, Whole};
-use Sharding::{Each, Groups, One};
+use Sharding::{Each, Groups, One, Runs};
 use ids::*;
 
 const SENTENCE_CELLS: Cut = Counted(SENTENCE_TRAIN, "cells");
@@ -216,8 +221,14 @@ pub const BUILD: &[Step] = &[
     step(DOCUMENTS, Each(Home), &[Source], &[]),
     step(FETCH, Each(Home), &[Shard(DOCUMENTS)], &[]),
     step(DECODE, Each(Home), &[Shard(FETCH)], &[]),
-    step(IMAGES_BY_ID, Groups(DECODE), &[Group(DECODE)], &[("images", Ranges)]),
-    step(IMAGES_EXACT, Each(Ranges), &[Partition(IMAGES_BY_ID, "images")], &[("home", Home), ("bands", Ranges)]),
+    // The pictures that lie beside the rows would make a group of each shard: it is their documents' bytes that count.
+    step(IMAGES_BY_ID, Groups(DOCUMENTS), &[Group(DECODE)], &[("images", Ranges)]),
+    step(
+        IMAGES_EXACT,
+        Runs(IMAGES_BY_ID, "images"),
+        &[Partition(IMAGES_BY_ID, "images")],
+        &[("home", Home), ("bands", Ranges)],
+    ),
     step(IMAGES_VERIFY, Each(Ranges), &[Partition(IMAGES_EXACT, "bands")], &[]),
     step(IMAGES_GROUPS, One, &[Whole(IMAGES_VERIFY)], &[("dropped", Home)]),
     step(
@@ -229,8 +240,8 @@ pub const BUILD: &[Step] = &[
     step(SENTENCES, Each(Home), &[Shard(DOCUMENTS)], &[]),
     step(SENTENCES_BY_ID, Groups(SENTENCES), &[Group(SENTENCES)], &[("sentences", Ranges)]),
     step(UNIQUE, Each(Ranges), &[Partition(SENTENCES_BY_ID, "sentences")], &[]),
-    step(WORDS_COUNT, Each(Ranges), &[Shard(UNIQUE)], &[("words", Ranges)]),
-    step(WORDS_SUM, Each(Ranges), &[Partition(WORDS_COUNT, "words")], &[]),
+    step(WORDS_COUNT, Groups(UNIQUE), &[Group(UNIQUE)], &[("words", Buckets)]),
+    step(WORDS_SUM, Each(Buckets), &[Partition(WORDS_COUNT, "words")], &[]),
     step(WORDS_FREEZE, One, &[Whole(WORDS_SUM)], &[]),
     step(SCORE, Each(Ranges), &[Shard(UNIQUE), Whole(WORDS_FREEZE)], &[]),
     step(NEAR_BANDS, Groups(UNIQUE), &[Group(UNIQUE), Group(SCORE)], &[("bands", Ranges)]),
@@ -275,8 +286,8 @@ pub const BUILD: &[Step] = &[
         &[("home", Home)],
     ),
     step(CANDIDATES, Each(Home), &[Shard(HOME), Partition(SEARCH, "home")], &[]),
-    step(NOUNS_COUNT, Each(Ranges), &[Shard(ROWS)], &[("words", Ranges)]),
-    step(NOUNS_SUM, Each(Ranges), &[Partition(NOUNS_COUNT, "words")], &[]),
+    step(NOUNS_COUNT, Groups(ROWS), &[Group(ROWS)], &[("words", Buckets)]),
+    step(NOUNS_SUM, Each(Buckets), &[Partition(NOUNS_COUNT, "words")], &[]),
     step(NOUNS_FREEZE, One, &[Whole(NOUNS_SUM)], &[]),
     step(CAPTION, Each(Home), &[Shard(HOME), Shard(DECODE)], &[]),
     step(TAG, Each(Home), &[Shard(HOME), Shard(DECODE), Whole(NOUNS_FREEZE)], &[]),
@@ -353,7 +364,8 @@ mod tests {
                 if let Partition(_, role) = read {
                     let shuffle = all()[place].shuffles.iter().find(|(r, _)| r == role);
                     let (_, cut) = shuffle.unwrap_or_else(|| panic!("{from} does not shuffle {role}"));
-                    assert_eq!(step.sharding, Each(*cut), "{} is cut otherwise than {from}:{role}", step.id);
+                    let alike = [Each(*cut), Runs(from, role)].contains(&step.sharding);
+                    assert!(alike, "{} is cut otherwise than {from}:{role}", step.id);
                 }
             }
         }
@@ -387,7 +399,7 @@ mod tests {
         }
         for step in all().into_iter().filter(|s| !makes.contains(&s.id.stage)) {
             let reads_sentences = step.reads.iter().filter_map(Read::step).any(|from| makes.contains(&from.stage));
-            let by_inventory = |cut: &Cut| *cut == Ranges;
+            let by_inventory = |cut: &Cut| [Ranges, Buckets].contains(cut);
             // Its own inventory says nothing of ranges of another build's sentences.
             let cut_by_inventory = matches!(step.sharding, Each(cut) if by_inventory(&cut))
                 || step.shuffles.iter().any(|(_, cut)| by_inventory(cut));

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::layout::ShardSpec;
 use crate::records::{Commit, Seal};
+use crate::shuffle::PartitionTotals;
 use crate::{Digest, StepId};
 
 /// The records of one name over its generations.
@@ -73,8 +74,6 @@ pub struct Question<'a> {
     pub specs: &'a [ShardSpec],
     /// The roots of the seals that it reads, from [`crate::layout::made_from`].
     pub made_from: &'a BTreeMap<String, Digest>,
-    /// Partitions of its shuffled roles, from [`crate::layout::partitions`].
-    pub partitions: &'a BTreeMap<String, u32>,
     /// The share of shards that may be rejected. At least one may, but never all: an empty step is no result.
     pub max_rejected_share: f64,
 }
@@ -90,13 +89,15 @@ pub fn judge_seal(q: &Question, seals: &Generations<Seal>) -> Option<Verdict> {
     })
 }
 
-/// Judges a step whose seal is not there yet. `commits` gives the generations of a key; `seal_generation` was read
-/// before the commits were listed.
-pub fn judge_commits<'a>(
+/// The commits that count, one for each shard in order, or the shards that have none. `commits` gives the generations of a
+/// key.
+///
+/// # Errors
+/// What has to run.
+pub fn complete<'a>(
     q: &Question,
-    seal_generation: u32,
     commits: impl Fn(&Digest) -> Option<&'a Generations<(Commit, Digest)>>,
-) -> Verdict {
+) -> Result<Vec<(Commit, Digest)>, Vec<Missing>> {
     let mut missing = Vec::new();
     let mut found = Vec::with_capacity(q.specs.len());
     for spec in q.specs {
@@ -108,10 +109,18 @@ pub fn judge_commits<'a>(
             }
         }
     }
-    if !missing.is_empty() {
-        return Verdict::Run(missing);
-    }
-    let seal = Seal::new(q.step, q.digests, seal_generation, q.made_from.clone(), &found, q.partitions);
+    if missing.is_empty() { Ok(found) } else { Err(missing) }
+}
+
+/// Judges a step that is [`complete`] and has no seal. `seal_generation` was read before the commits were listed; `totals` sums
+/// the indices of their shuffled objects.
+pub fn judge_complete(
+    q: &Question,
+    seal_generation: u32,
+    commits: &[(Commit, Digest)],
+    totals: PartitionTotals,
+) -> Verdict {
+    let seal = Seal::new(q.step, q.digests, seal_generation, q.made_from.clone(), commits, totals);
     let shards = q.specs.len() as u64;
     let allowed = ((shards as f64 * q.max_rejected_share) as u64).max(1).min(shards.saturating_sub(1));
     if seal.rejected.values().sum::<u64>() > allowed {

@@ -16,6 +16,10 @@ use crate::{Digest, Id, StepId};
 const RANGE_BYTES: u64 = 4 << 20;
 /// Input bytes per group of a shuffle.
 const GROUP_BYTES: u64 = 256 << 20;
+/// Input bytes per run of partitions, whose rows are in memory together.
+const RUN_BYTES: u64 = 64 << 20;
+/// Most buckets of words: some megabytes each in the largest corpora.
+const BUCKETS: u32 = 256;
 
 /// What the source held when it was listed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -132,6 +136,11 @@ impl Inventory {
         self.bytes().div_ceil(RANGE_BYTES).next_power_of_two().clamp(4, 1 << 16) as u32
     }
 
+    /// How many buckets words are cut into.
+    pub fn buckets(&self) -> u32 {
+        self.ranges().min(BUCKETS)
+    }
+
     /// The hash of all shards' contents.
     pub fn root(&self) -> Digest {
         self.shards.iter().fold(Digest::builder("inventory"), |b, s| b.digest(&s.content())).finish()
@@ -172,7 +181,7 @@ pub struct ShardSpec {
     /// hash(number, content of every shard and partition that it reads, root of every seal that it reads whole; for a
     /// group its first shard; for shuffled roles the number of partitions, where that decides which row goes where).
     pub key: Digest,
-    /// For a group: the input shards that belong to it.
+    /// For a group: the input shards that belong to it; for a run: the partitions.
     pub group: Range<u32>,
 }
 
@@ -181,6 +190,7 @@ pub fn pieces(cut: Cut, inventory: &Inventory, seals: &Seals) -> Option<u32> {
     match cut {
         Cut::Home => Some(inventory.shards.len() as u32),
         Cut::Ranges => Some(inventory.ranges()),
+        Cut::Buckets => Some(inventory.buckets()),
         Cut::Like(step) => Some(seals.get(&step)?.shards.len() as u32),
         Cut::Counted(step, name) => Some(seals.get(&step)?.count(name) as u32),
     }
@@ -196,7 +206,8 @@ pub fn layout(step: &Step, inventory: &Inventory, seals: &Seals) -> Option<Vec<S
     let groups: Vec<Range<u32>> = match step.sharding {
         Sharding::One => std::iter::once(0..1).collect(),
         Sharding::Each(cut) => (0..pieces(cut, inventory, seals)?).map(|n| n..n + 1).collect(),
-        Sharding::Groups(by) => cut_groups(seals.get(&by)?.shards.iter().map(|s| s.bytes)),
+        Sharding::Groups(by) => cut_runs(seals.get(&by)?.shards.iter().map(|s| s.bytes), GROUP_BYTES),
+        Sharding::Runs(by, role) => cut_runs(seals.get(&by)?.partitions.get(role)?.iter().map(|p| p.bytes), RUN_BYTES),
     };
     // Equal rows cut into more ranges lie elsewhere. Home shards are their source's, whose numbers are in the keys of what they read already.
     let mut cuts = Vec::new();
@@ -221,7 +232,9 @@ pub fn layout(step: &Step, inventory: &Inventory, seals: &Seals) -> Option<Vec<S
                     shards.iter().fold(key.number(shards.len() as u64), |key, s| key.digest(&s.content))
                 }
                 Read::Partition(from, role) => {
-                    key.digest(&seals.get(&from)?.partitions.get(role)?.get(number as usize)?.hash)
+                    let totals = seals.get(&from)?.partitions.get(role)?;
+                    let totals = totals.get(group.start as usize..group.end as usize)?;
+                    totals.iter().fold(key, |key, total| key.digest(&total.hash))
                 }
                 Read::Whole(from) => key.digest(&seals.get(&from)?.root),
             };
@@ -246,15 +259,15 @@ pub fn made_from(step: &Step, seals: &Seals) -> Option<BTreeMap<String, Digest>>
     step.reads.iter().filter_map(Read::step).map(|from| Some((from.to_string(), seals.get(&from)?.root))).collect()
 }
 
-/// Cuts a list of sizes into runs of at least [`GROUP_BYTES`] (the last may be smaller), from the front: appending
-/// shards changes no run but the last.
-fn cut_groups(sizes: impl Iterator<Item = u64>) -> Vec<Range<u32>> {
+/// Cuts a list of sizes into runs of at least `least` bytes (the last may be smaller), from the front: appending sizes
+/// changes no run but the last.
+fn cut_runs(sizes: impl Iterator<Item = u64>, least: u64) -> Vec<Range<u32>> {
     let mut runs = Vec::new();
     let (mut start, mut end, mut bytes) = (0, 0, 0);
     for size in sizes {
         end += 1;
         bytes += size;
-        if bytes >= GROUP_BYTES {
+        if bytes >= least {
             runs.push(start..end);
             (start, bytes) = (end, 0);
         }
@@ -268,6 +281,7 @@ fn cut_groups(sizes: impl Iterator<Item = u64>) -> Vec<Range<u32>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::records::PartitionTotal;
 
     #[test]
     fn parts_of_a_file_share_its_bytes_and_nothing_else() {
@@ -317,11 +331,37 @@ mod tests {
     }
 
     #[test]
+    fn a_shuffle_has_as_many_writers_as_its_bytes_ask_for() {
+        // Sixteen ranges of 20 MiB: what reads them and writes the next shuffle does so in runs of four.
+        let seal = |bytes: u64| Seal {
+            partitions: BTreeMap::from([(
+                "images".into(),
+                vec![PartitionTotal { hash: Digest([1; 32]), bytes, rows: 1 }; 16],
+            )]),
+            ..serde_json::from_value(serde_json::json!({
+                "step": "", "stage_digest": Digest([0; 32]), "recipe": Digest([0; 32]), "generation": 0,
+                "made_from": {}, "shards": [], "counts": {}, "root": Digest([0; 32]),
+            }))
+            .unwrap()
+        };
+        let file = SourceFile { name: "a".into(), bytes: 64 << 20, version: "1".into() };
+        let inventory = Inventory::new(vec![SourceShard::whole(vec![file])]);
+        let runs = |bytes| {
+            let seals = Seals::from([(graph::ids::IMAGES_BY_ID, seal(bytes))]);
+            layout(graph::find(graph::ids::IMAGES_EXACT), &inventory, &seals).unwrap()
+        };
+        assert_eq!(runs(20 << 20).into_iter().map(|s| s.group).collect::<Vec<_>>(), [0..4, 4..8, 8..12, 12..16]);
+        assert_eq!((runs(0).len(), runs(1 << 20).len(), runs(64 << 20).len()), (1, 1, 16));
+        // The same bytes in other runs are other shards.
+        assert_ne!(runs(20 << 20)[0].key, runs(1 << 20)[0].key);
+    }
+
+    #[test]
     fn groups_are_stable_under_appending() {
         let mut sizes: Vec<u64> = (0..40).map(|i| (i * 7919 % 100) << 20).collect();
-        let before = cut_groups(sizes.iter().copied());
+        let before = cut_runs(sizes.iter().copied(), GROUP_BYTES);
         sizes.extend([1 << 30, 5, 6]);
-        let after = cut_groups(sizes.into_iter());
+        let after = cut_runs(sizes.into_iter(), GROUP_BYTES);
         assert_eq!(before[..before.len() - 1], after[..before.len() - 1]);
         assert_eq!(after.last().unwrap().end, 43);
         assert!(after.windows(2).all(|w| w[0].end == w[1].start));

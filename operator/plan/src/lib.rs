@@ -7,6 +7,7 @@
 //! - [`recipe`]: settings to recipe and stage digests
 //! - [`records`]: commit, seal, void, and the names under which they are stored
 //! - [`layout`]: the shards of a step and their keys, once its inputs are sealed
+//! - [`shuffle`]: where the partitions of a shuffled object lie
 //! - [`judge`]: sealed, to be sealed, to be run, or to be voided
 //! - [`why`]: which changed field makes which stage run again
 //! - [`cost`]: bytes to move and work to do
@@ -31,6 +32,7 @@ pub mod placement;
 pub mod recipe;
 pub mod records;
 pub mod report;
+pub mod shuffle;
 pub mod text;
 pub mod trace;
 pub mod why;

@@ -20,28 +20,29 @@ pub fn revision(stage: Stage) -> u32 {
         Stage::Inventory
         | Stage::Fetch
         | Stage::ImageDecode
-        | Stage::ImageDedupPerceptual
         | Stage::ImagePolicy
         | Stage::Sentences
+        | Stage::SentenceScore
+        | Stage::SentenceEmbed
+        | Stage::SentenceCluster
+        | Stage::Caption
+        | Stage::Tag
+        | Stage::Generate
+        | Stage::PairScore => 1,
+        Stage::Documents
+        | Stage::ImageEmbed
+        | Stage::ImageDedupPerceptual
         | Stage::SentenceDedupExact
         | Stage::WordStats
-        | Stage::SentenceScore
         | Stage::SentenceDedupNear
-        | Stage::SentenceEmbed
         | Stage::SentenceCells
         | Stage::SentenceDedupSemantic
-        | Stage::SentenceCluster
         | Stage::ImageCells
         | Stage::ImageDedupSemantic
         | Stage::ImageCluster
         | Stage::Retrieve
         | Stage::TagVocab
-        | Stage::Caption
-        | Stage::Tag
-        | Stage::Generate
-        | Stage::PairScore
-        | Stage::Release => 1,
-        Stage::Documents | Stage::ImageEmbed => 2,
+        | Stage::Release => 2,
     }
 }
 

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use realsyn_crds::Stage;
 use serde::{Deserialize, Serialize};
 
+use crate::shuffle::PartitionTotals;
 use crate::{Digest, StepId};
 
 /// Counts by name: `in`, `out`, `dropped.<reason>`, and what else a step has to say.
@@ -77,24 +78,9 @@ pub struct Object {
     pub hash: Digest,
     /// Rows, members or vectors in it.
     pub rows: u64,
-    /// For a shuffled object: where each partition that has rows lies, in partition order.
+    /// For a shuffled object: how many entries its index has, with which it ends; see [`crate::shuffle`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parts: Option<Vec<Part>>,
-}
-
-/// One partition inside a shuffled object: a complete file of its own at this byte range.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Part {
-    /// Partition number.
-    pub partition: u32,
-    /// First byte.
-    pub offset: u64,
-    /// Length in bytes.
-    pub bytes: u64,
-    /// Rows in it.
-    pub rows: u64,
-    /// BLAKE3 of these bytes.
-    pub hash: Digest,
+    pub partitions: Option<u32>,
 }
 
 /// Counts in equal bins over `[low, high]`; what lies outside goes to the first and last bin.
@@ -275,28 +261,25 @@ pub struct SealedShard {
 /// A partition of a shuffled role, over all shards.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PartitionTotal {
-    /// Hash of the non-empty parts, in shard order.
+    /// Hash over those of its files, in the order of the shards that wrote them.
     pub hash: Digest,
-    /// Bytes of all parts.
+    /// Bytes of these files.
     pub bytes: u64,
-    /// Rows of all parts.
+    /// Rows of these files.
     pub rows: u64,
 }
-
-/// A partition's hash, bytes and rows while its parts are summed.
-type OpenTotal = (crate::digest::Builder, u64, u64);
 
 impl Seal {
     /// Makes the seal from the step's commits, one per shard in the order of their numbers.
     ///
-    /// `partitions` gives, for each shuffled role, into how many partitions it is cut.
+    /// `totals` sums the indices of their shuffled objects.
     pub fn new(
         step: StepId,
         digests: (Digest, Digest),
         generation: u32,
         made_from: BTreeMap<String, Digest>,
         commits: &[(Commit, Digest)],
-        partitions: &BTreeMap<String, u32>,
+        totals: PartitionTotals,
     ) -> Self {
         let (stage_digest, recipe) = digests;
         let mut seal = Self {
@@ -306,15 +289,13 @@ impl Seal {
             generation,
             made_from,
             shards: Vec::with_capacity(commits.len()),
-            partitions: BTreeMap::new(),
+            partitions: totals.0,
             counts: Counts::new(),
             histograms: BTreeMap::new(),
             rejected: Counts::new(),
             effort: Effort::default(),
             root: Digest([0; 32]),
         };
-        let mut parts: BTreeMap<String, Vec<Option<OpenTotal>>> =
-            partitions.iter().map(|(role, n)| (role.clone(), (0..*n).map(|_| None).collect())).collect();
         let mut root = Digest::builder("root");
         for (commit, record) in commits {
             let content = commit.content();
@@ -334,16 +315,6 @@ impl Seal {
                             None => _ = seal.histograms.insert(name.clone(), h.clone()),
                         }
                     }
-                    for object in &data.objects {
-                        let Some(slots) = parts.get_mut(&object.role) else { continue };
-                        for part in object.parts.iter().flatten() {
-                            let Some(slot) = slots.get_mut(part.partition as usize) else { continue };
-                            let (hash, bytes, rows) = slot.get_or_insert_with(|| (Digest::builder("partition"), 0, 0));
-                            hash.push(part.hash.0);
-                            *bytes += part.bytes;
-                            *rows += part.rows;
-                        }
-                    }
                 }
             }
             seal.shards.push(SealedShard {
@@ -355,13 +326,6 @@ impl Seal {
                 bytes: commit.bytes(),
                 rows,
             });
-        }
-        for (role, slots) in parts {
-            let totals = slots.into_iter().map(|slot| {
-                let (hash, bytes, rows) = slot.unwrap_or_else(|| (Digest::builder("partition"), 0, 0));
-                PartitionTotal { hash: hash.finish(), bytes, rows }
-            });
-            seal.partitions.insert(role, totals.collect());
         }
         seal.root = root.finish();
         seal

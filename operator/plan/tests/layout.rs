@@ -5,11 +5,12 @@ mod support;
 use std::collections::BTreeMap;
 
 use realsyn_plan::graph::{Cut, find, ids};
-use realsyn_plan::judge::{Generations, Question, Verdict, judge_commits, judge_seal};
+use realsyn_plan::judge::{Generations, Question, Verdict, complete, judge_complete, judge_seal};
 use realsyn_plan::layout::{Inventory, Seals, ShardSpec, layout, made_from, partitions};
 use realsyn_plan::records::{
-    Commit, Data, Effort, Named, Object, Outcome, Part, Seal, Spent, commit_name, commit_void_name, parse_commit_name,
+    Commit, Data, Effort, Named, Object, Outcome, Seal, Spent, commit_name, commit_void_name, parse_commit_name,
 };
+use realsyn_plan::shuffle::{Extent, PartitionTotals, index};
 use realsyn_plan::{Digest, StepId};
 
 const NO_DIGESTS: (Digest, Digest) = (Digest([1; 32]), Digest([2; 32]));
@@ -26,40 +27,46 @@ fn seal(
     let step = find(step);
     let specs = layout(step, inventory, seals).expect("what it reads is sealed");
     let pieces = partitions(step, inventory, seals).expect("what it reads is sealed");
+    let mut totals = PartitionTotals::new(&pieces);
     let commits: Vec<(Commit, Digest)> = specs
         .iter()
         .map(|spec| {
-            let commit = Commit {
-                step: step.id.to_string(),
-                recipe: NO_DIGESTS.1,
-                key: spec.key,
-                number: spec.number,
-                generation: 0,
-                attempt: "a".into(),
-                outcome: outcome(content(spec.number), &pieces, &holds),
-                effort: Effort::default(),
-            };
-            let hash = commit.encode().1;
-            (commit, hash)
+            let content = content(spec.number);
+            for (role, n) in &pieces {
+                let Some(content) = &content else { continue };
+                let extent = Extent { offset: 0, bytes: 1, rows: 1, hash: Digest::of_bytes(content.as_bytes()) };
+                let extents = (0..*n).filter(|p| holds(*p)).map(|p| (p, extent)).collect();
+                totals.add(role, &index(&extents)).expect("an index of its partitions");
+            }
+            committed(step.id, spec, content)
         })
         .collect();
     let made = made_from(step, seals).expect("what it reads is sealed");
-    seals.insert(step.id, Seal::new(step.id, NO_DIGESTS, 0, made, &commits, &pieces));
+    seals.insert(step.id, Seal::new(step.id, NO_DIGESTS, 0, made, &commits, totals));
 }
 
-fn outcome(content: Option<String>, pieces: &BTreeMap<String, u32>, holds: &impl Fn(u32) -> bool) -> Outcome {
-    let Some(content) = content else {
-        return Outcome::Rejected { reason: "broken".into(), detail: "told at length".into() };
+/// The commit of a shard that publishes one object of this content, or is rejected; and the hash of its record.
+fn committed(step: StepId, spec: &ShardSpec, content: Option<String>) -> (Commit, Digest) {
+    let outcome = match content {
+        None => Outcome::Rejected { reason: "broken".into(), detail: "told at length".into() },
+        Some(content) => {
+            let (role, hash) = ("all".into(), Digest::of_bytes(content.as_bytes()));
+            let object = Object { role, name: "n".into(), bytes: 100 << 20, hash, rows: 1, partitions: None };
+            Outcome::Data(Data { objects: vec![object], ..Data::default() })
+        }
     };
-    let hash = Digest::of_bytes(content.as_bytes());
-    let object =
-        |role: &str, parts| Object { role: role.into(), name: "n".into(), bytes: 100 << 20, hash, rows: 1, parts };
-    let mut objects = vec![object("all", None)];
-    for (role, n) in pieces {
-        let part = |partition| Part { partition, offset: 0, bytes: 1, rows: 1, hash };
-        objects.push(object(role, Some((0..*n).filter(|p| holds(*p)).map(part).collect())));
-    }
-    Outcome::Data(Data { objects, ..Data::default() })
+    let commit = Commit {
+        step: step.to_string(),
+        recipe: NO_DIGESTS.1,
+        key: spec.key,
+        number: spec.number,
+        generation: 0,
+        attempt: "a".into(),
+        outcome,
+        effort: Effort::default(),
+    };
+    let hash = commit.encode().1;
+    (commit, hash)
 }
 
 fn same(n: u32) -> Option<String> {
@@ -191,7 +198,6 @@ struct Bench {
     specs: Vec<ShardSpec>,
     commits: BTreeMap<Digest, Generations<(Commit, Digest)>>,
     made_from: BTreeMap<String, Digest>,
-    partitions: BTreeMap<String, u32>,
 }
 
 impl Bench {
@@ -201,24 +207,18 @@ impl Bench {
         let mut commits: BTreeMap<Digest, Generations<(Commit, Digest)>> = BTreeMap::new();
         for spec in &specs {
             let content = (spec.number as usize >= rejected).then(|| "c".to_owned());
-            let commit = Commit {
-                step: ids::DOCUMENTS.to_string(),
-                recipe: NO_DIGESTS.1,
-                key: spec.key,
-                number: spec.number,
-                generation: 0,
-                attempt: "a".into(),
-                outcome: outcome(content, &BTreeMap::new(), &|_| true),
-                effort: Effort::default(),
-            };
-            let hash = commit.encode().1;
-            commits.entry(spec.key).or_default().records.insert(0, (commit, hash));
+            let commit = committed(ids::DOCUMENTS, spec, content);
+            commits.entry(spec.key).or_default().records.insert(0, commit);
         }
-        Self { specs, commits, made_from: BTreeMap::new(), partitions: BTreeMap::new() }
+        Self { specs, commits, made_from: BTreeMap::new() }
     }
 
     fn judge(&self, share: f64) -> Verdict {
-        judge_commits(&self.question(share), 0, |key| self.commits.get(key))
+        let question = self.question(share);
+        match complete(&question, |key| self.commits.get(key)) {
+            Ok(commits) => judge_complete(&question, 0, &commits, PartitionTotals::default()),
+            Err(missing) => Verdict::Run(missing),
+        }
     }
 
     fn question(&self, share: f64) -> Question<'_> {
@@ -227,7 +227,6 @@ impl Bench {
             digests: NO_DIGESTS,
             specs: &self.specs,
             made_from: &self.made_from,
-            partitions: &self.partitions,
             max_rejected_share: share,
         }
     }
@@ -314,7 +313,7 @@ fn what_gpus_cost_is_summed_beside_the_root_and_old_records_are_read() {
         (commit, hash)
     };
     let seal = |commits: &[(Commit, Digest)]| {
-        Seal::new(ids::CAPTION, NO_DIGESTS, 0, BTreeMap::new(), commits, &BTreeMap::new())
+        Seal::new(ids::CAPTION, NO_DIGESTS, 0, BTreeMap::new(), commits, PartitionTotals::default())
     };
     let without = seal(&[commit(0, &[]), commit(1, &[]), commit(2, &[])]);
     let with = seal(&[commit(0, &[("L4", 1500)]), commit(1, &[("L4", 700)]), commit(2, &[("A100-SXM4-80GB", 900)])]);

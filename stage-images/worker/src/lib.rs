@@ -36,6 +36,8 @@ pub fn shards_of(run: &run::Run, step: &Step) -> Option<u64> {
     match step.sharding {
         Sharding::One => Some(1),
         Sharding::Each(cut) => pieces(cut, &run.inventory, &run.seals).map(u64::from),
-        Sharding::Groups(_) => layout(step, &run.inventory, &run.seals).map(|specs| specs.len() as u64),
+        Sharding::Groups(_) | Sharding::Runs(..) => {
+            layout(step, &run.inventory, &run.seals).map(|specs| specs.len() as u64)
+        }
     }
 }

@@ -11,6 +11,7 @@ use realsyn_plan::Digest;
 use realsyn_plan::graph::{find, ids};
 use realsyn_plan::layout::{Seals, layout};
 use realsyn_plan::records::{Commit, Data, Effort, Object, Outcome, Seal, object_name, seal_name};
+use realsyn_plan::shuffle::PartitionTotals;
 use realsyn_worker::session::{Locations, Session};
 
 const BUCKET: &str = "s3://bucket/builds";
@@ -47,7 +48,7 @@ fn begin(at: &Locations) {
             let name = object_name(step, &digests.1, &spec.key, "0a", "rows", "txt");
             run.store().put(&name, b"rows").unwrap();
             let (role, hash) = ("rows".into(), Digest::of_bytes(b"rows"));
-            let objects = vec![Object { role, name, bytes: 4, hash, rows: 1, parts: None }];
+            let objects = vec![Object { role, name, bytes: 4, hash, rows: 1, partitions: None }];
             let commit = Commit {
                 step: step.to_string(),
                 recipe: digests.1,
@@ -62,7 +63,7 @@ fn begin(at: &Locations) {
             let record = commit.encode().1;
             commits.push((commit, record));
         }
-        let seal = Seal::new(step, digests, 0, BTreeMap::new(), &commits, &BTreeMap::new());
+        let seal = Seal::new(step, digests, 0, BTreeMap::new(), &commits, PartitionTotals::default());
         run.store().put_new(&seal_name(step, &digests.0, 0), &seal.encode().0).unwrap();
         seals.insert(step, seal);
     }

@@ -411,7 +411,7 @@ fn commits(root: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn an_object_that_vanished_is_made_again_with_the_same_digest() {
+fn an_object_that_vanished_or_was_damaged_is_made_again() {
     let Some((f, _one)) = fixture() else { return };
     f.copy_of_the_reference("healed");
     let scores = files(&PathBuf::from(f.out("healed")).join("pair-score"));
@@ -421,7 +421,16 @@ fn an_object_that_vanished_is_made_again_with_the_same_digest() {
         removed += 1;
     }
     assert!(removed > 0);
-    // Another band makes the release read the scores again.
+    for shuffled in files(&PathBuf::from(f.out("healed")).join("image-dedup-perceptual/exact")) {
+        if shuffled.to_str().unwrap().ends_with(".home.parts") {
+            let mut bytes = std::fs::read(&shuffled).unwrap();
+            bytes[9] ^= 1;
+            std::fs::write(&shuffled, bytes).unwrap();
+            removed += 1;
+        }
+    }
+    assert!(removed > 1);
+    // Another band makes the release read the scores, and where the images are at home, again.
     let band = Change { release: "  similarity: {low: -1.0, high: 1.0}\n", ..Change::default() };
     let outcome = f.run("healed", &band, false, &TWO).unwrap();
     assert!(outcome.releases[0].1.pairs > 0);

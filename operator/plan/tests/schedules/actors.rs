@@ -1,12 +1,14 @@
 //! Who works on a build: `advance`, workers, and people who forget shards.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::rc::Rc;
 
 use realsyn_plan::graph::{Cut, Read};
 use realsyn_plan::judge::Verdict;
 use realsyn_plan::layout::{Seals, partitions};
-use realsyn_plan::records::{Commit, Data, Effort, Object, Outcome, Part, Seal, object_name};
+use realsyn_plan::records::{Commit, Data, Effort, Object, Outcome, Seal, object_name};
+use realsyn_plan::shuffle::{ENTRY, Extent, index};
 use realsyn_plan::{Digest, StepId};
 
 use crate::protocol::Plan;
@@ -80,20 +82,20 @@ pub async fn worker(sim: Sim, plan: Rc<Plan>, task: Task, attempt: String) {
         let seen = if plan.recorded.contains(&step.id) { seen.part(&attempt) } else { seen };
         let mut files = vec![("rows", encode(&rows), None), ("seen", seen.finish().0.to_vec(), None)];
         for ((role, cut), pieces) in step.shuffles.iter().zip(pieces(&plan, &task)) {
-            let (bytes, parts) = shuffle(&rows, *cut, pieces);
-            files.push((role, bytes, Some(parts)));
+            let (bytes, partitions) = shuffle(&rows, *cut, pieces);
+            files.push((role, bytes, Some(partitions)));
         }
         // Roles may coincide with the plain object's: a shuffled `rows` takes its place, as no reader wants both.
-        files.sort_by_key(|(role, _, parts)| (*role, parts.is_none()));
+        files.sort_by_key(|(role, _, partitions)| (*role, partitions.is_none()));
         files.dedup_by_key(|(role, ..)| *role);
         let mut objects = Vec::new();
-        for (role, bytes, parts) in files {
+        for (role, bytes, partitions) in files {
             let name = object_name(step.id, &recipe, &spec.key, &attempt, role, "bin");
             sim.put(&name, &bytes).await;
             // Sizes are claimed, not real, so that a few shards fill a group of a shuffle.
             let claimed = if role == "rows" { 90 << 20 } else { bytes.len() as u64 };
             let (role, hash) = (role.to_owned(), Digest::of_bytes(&bytes));
-            objects.push(Object { role, name, bytes: claimed, hash, rows: rows.len() as u64, parts });
+            objects.push(Object { role, name, bytes: claimed, hash, rows: rows.len() as u64, partitions });
         }
         let counts = BTreeMap::from([("out".to_owned(), rows.len() as u64), ("cells".to_owned(), 2)]);
         Outcome::Data(Data { objects, counts, histograms: BTreeMap::new() })
@@ -148,7 +150,7 @@ async fn read_all(sim: &Sim, plan: &Plan, task: &Task) -> Result<(Vec<Row>, real
     let mut seen = Digest::builder("seen");
     for read in task.step.reads {
         let mut rows = Vec::new();
-        let (from, numbers, role, partition) = match *read {
+        let (from, numbers, role, partitions) = match *read {
             Read::Source => {
                 let shard = &plan.inventory.shards[spec.number as usize];
                 first = Some(source_rows(spec.number, &shard.files[0].version));
@@ -157,11 +159,13 @@ async fn read_all(sim: &Sim, plan: &Plan, task: &Task) -> Result<(Vec<Row>, real
             Read::Shard(from) => (from, spec.number..spec.number + 1, "rows", None),
             Read::Group(from) => (from, spec.group.clone(), "rows", None),
             Read::Whole(from) => (from, 0..task.view[&from].shards.len() as u32, "rows", None),
-            Read::Partition(from, role) => (from, 0..task.view[&from].shards.len() as u32, role, Some(spec.number)),
+            Read::Partition(from, role) => {
+                (from, 0..task.view[&from].shards.len() as u32, role, Some(spec.group.clone()))
+            }
         };
         for number in numbers {
-            let (found, hash) = read_shard(sim, from, &task.view[&from], number, role, partition).await?;
-            seen = if found.is_empty() && partition.is_some() { seen } else { seen.digest(&hash) };
+            let (found, hash) = read_shard(sim, from, &task.view[&from], number, role, partitions.clone()).await?;
+            seen = if found.is_empty() && partitions.is_some() { seen } else { seen.digest(&hash) };
             rows.extend(found);
         }
         first.get_or_insert(rows);
@@ -177,28 +181,37 @@ async fn read_shard(
     seal: &Seal,
     number: u32,
     role: &str,
-    partition: Option<u32>,
+    partitions: Option<Range<u32>>,
 ) -> Result<(Vec<Row>, Digest), Gone> {
     let gone = || Gone(step, number);
     let shard = &seal.shards[number as usize];
     let commit = sim.sealed_commit(step, &seal.recipe, shard).await.ok_or_else(gone)?;
-    let nothing = Digest::of_bytes(b"");
-    let Some(data) = commit.0.data() else { return Ok((Vec::new(), nothing)) };
+    let Some(data) = commit.0.data() else { return Ok((Vec::new(), Digest::of_bytes(b""))) };
     let object = data.objects.iter().find(|o| o.role == role).expect("every shard has the roles of its step");
-    let range = match partition {
-        None => None,
-        Some(n) => {
-            let parts = object.parts.as_ref().expect("shuffled roles have parts");
-            let Some(part) = parts.iter().find(|p| p.partition == n) else { return Ok((Vec::new(), nothing)) };
-            Some((part.offset as usize..(part.offset + part.bytes) as usize, part.hash))
+    let file = sim.get(&object.name).await.ok_or_else(gone)?;
+    let (bytes, hash) = match partitions {
+        None => (file.to_vec(), object.hash),
+        Some(partitions) => {
+            let entries = object.partitions.expect("shuffled roles have an index");
+            let index = file.len() - entries as usize * ENTRY;
+            let extents = partitions.start.min(entries)..partitions.end.min(entries);
+            let extents = extents.filter_map(|n| {
+                let at = index + n as usize * ENTRY;
+                Extent::decode(n, &file[at..at + ENTRY]).expect("an intact index")
+            });
+            let (mut bytes, mut hash) = (Vec::new(), Digest::builder("files"));
+            for extent in extents {
+                let part = &file[extent.offset as usize..(extent.offset + extent.bytes) as usize];
+                assert_eq!(Digest::of_bytes(part), extent.hash, "{step} shard {number}: other bytes than were sealed");
+                bytes.extend_from_slice(part);
+                hash = hash.digest(&extent.hash);
+            }
+            (bytes, hash.finish())
         }
     };
-    let bytes = sim.get(&object.name).await.ok_or_else(gone)?;
-    let (bytes, hash) = match range {
-        None => (&bytes[..], object.hash),
-        Some((range, hash)) => (&bytes[range], hash),
-    };
-    assert_eq!(Digest::of_bytes(bytes), hash, "{step} shard {number}: other bytes than were sealed");
+    if object.partitions.is_none() {
+        assert_eq!(Digest::of_bytes(&bytes), hash, "{step} shard {number}: other bytes than were sealed");
+    }
     let rows = bytes.chunks_exact(4).map(|c| Row::from_le_bytes(c.try_into().expect("four bytes"))).collect();
     Ok((rows, hash))
 }
@@ -217,19 +230,21 @@ fn pieces(plan: &Plan, task: &Task) -> Vec<u32> {
     task.step.shuffles.iter().map(|(role, _)| known[*role]).collect()
 }
 
-fn shuffle(rows: &[Row], cut: Cut, pieces: u32) -> (Vec<u8>, Vec<Part>) {
-    let (mut bytes, mut parts) = (Vec::new(), Vec::new());
+fn shuffle(rows: &[Row], cut: Cut, pieces: u32) -> (Vec<u8>, u32) {
+    let (mut bytes, mut extents) = (Vec::new(), BTreeMap::new());
     for partition in 0..pieces {
         let place = |row: &Row| if cut == Cut::Home { row >> 16 } else { row % pieces };
         let mine: Vec<Row> = rows.iter().copied().filter(|r| place(r) == partition).collect();
         if !mine.is_empty() {
             let (offset, file) = (bytes.len() as u64, encode(&mine));
             let (size, hash) = (file.len() as u64, Digest::of_bytes(&file));
-            parts.push(Part { partition, offset, bytes: size, rows: mine.len() as u64, hash });
+            extents.insert(partition, Extent { offset, bytes: size, rows: mine.len() as u64, hash });
             bytes.extend(file);
         }
     }
-    (bytes, parts)
+    let index = index(&extents);
+    bytes.extend_from_slice(&index);
+    (bytes, (index.len() / ENTRY) as u32)
 }
 
 fn encode(rows: &[Row]) -> Vec<u8> {

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use realsyn_plan::judge::{Generations, Question, Verdict, judge_commits, judge_seal};
+use realsyn_plan::judge::{Generations, Question, Verdict, complete, judge_complete, judge_seal};
 use realsyn_plan::layout::{Inventory, Seals, layout, made_from, partitions};
 use realsyn_plan::recipe::Recipes;
 use realsyn_plan::records::{self, Commit, Named, Seal, SealedShard};
+use realsyn_plan::shuffle::{Damaged, ENTRY, PartitionTotals};
 use realsyn_plan::{Digest, Step, StepId};
 
 use crate::store::{Settled, Sim};
@@ -47,21 +48,48 @@ impl Sim {
         let made_from = made_from(step, view)?;
         let specs = layout(step, &plan.inventory, view)?;
         let partitions = partitions(step, &plan.inventory, view)?;
-        let question = Question {
-            step: step.id,
-            digests,
-            specs: &specs,
-            made_from: &made_from,
-            partitions: &partitions,
-            max_rejected_share: 0.001,
-        };
+        let question =
+            Question { step: step.id, digests, specs: &specs, made_from: &made_from, max_rejected_share: 0.001 };
         let seals = self.seals(step.id, &digests.0).await;
         if let Some(verdict) = judge_seal(&question, &seals) {
             return Some(verdict);
         }
         let wanted = specs.iter().map(|s| s.key).collect();
-        let commits = self.commits(step.id, &digests.1, &wanted).await;
-        Some(judge_commits(&question, seals.generation(), |key| commits.get(key)))
+        let mut commits = self.commits(step.id, &digests.1, &wanted).await;
+        loop {
+            let found = match complete(&question, |key| commits.get(key)) {
+                Ok(found) => found,
+                Err(missing) => return Some(Verdict::Run(missing)),
+            };
+            match self.totals(&found, &partitions).await {
+                Ok(totals) => return Some(judge_complete(&question, seals.generation(), &found, totals)),
+                Err(commit) => {
+                    self.0.borrow_mut().events.heals += 1;
+                    self.void(&records::commit_void_name(step.id, &digests.1, &commit.key, commit.generation)).await;
+                    commits.entry(commit.key).or_default().void.insert(commit.generation);
+                }
+            }
+        }
+    }
+
+    /// As `Ledger::totals`: the sums of the indices, or a commit whose object is gone.
+    async fn totals<'c>(
+        &self,
+        commits: &'c [(Commit, Digest)],
+        partitions: &BTreeMap<String, u32>,
+    ) -> Result<PartitionTotals, &'c Commit> {
+        let mut totals = PartitionTotals::new(partitions);
+        for (commit, _) in commits {
+            for object in commit.data().into_iter().flat_map(|d| &d.objects) {
+                let Some(entries) = object.partitions.filter(|_| partitions.contains_key(&object.role)) else {
+                    continue;
+                };
+                let bytes = self.get(&object.name).await.ok_or(commit)?;
+                let index = &bytes[bytes.len() - entries as usize * ENTRY..];
+                totals.add(&object.role, index).unwrap_or_else(|Damaged| panic!("{} is damaged", object.name));
+            }
+        }
+        Ok(totals)
     }
 
     pub async fn seals(&self, step: StepId, stage_digest: &Digest) -> Generations<Seal> {

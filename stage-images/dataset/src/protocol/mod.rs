@@ -11,19 +11,20 @@ mod tests;
 mod tombstone;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, Mutex};
 
-use realsyn_plan::judge::{Generations, Question, Verdict, judge_commits, judge_seal};
+use realsyn_plan::judge::{Generations, Question, Verdict, complete, judge_complete, judge_seal};
 use realsyn_plan::layout::{Inventory, layout, made_from, partitions};
-use realsyn_plan::records::{self, Commit, Named, Seal, SealPart, SealedShard};
+use realsyn_plan::records::{self, Commit, Named, Object, Seal, SealPart, SealedShard};
+use realsyn_plan::shuffle::PartitionTotals;
 use realsyn_plan::{Digest, Step, StepId};
 
 pub use by_hand::ByHandError;
 pub use refs::{Reference, Use, owner_uid};
 pub use tombstone::Tombstone;
 
-use crate::store::{Settled, Store, StoreError, StoreExt, at_once};
+use crate::store::{AT_ONCE, Settled, Store, StoreError, StoreExt, at_once};
 
 /// What can go wrong with records.
 #[derive(Debug, thiserror::Error)]
@@ -139,7 +140,7 @@ impl Ledger {
         self.judge(state, false)
     }
 
-    fn judge(&self, state: &StepState, heed: bool) -> Result<Option<Verdict>, LedgerError> {
+    fn judge(&self, state: &StepState, write: bool) -> Result<Option<Verdict>, LedgerError> {
         let (step, digests) = (state.step, state.digests);
         let Some(made_from) = made_from(step, state.seals) else { return Ok(None) };
         let specs = layout(step, state.inventory, state.seals);
@@ -150,7 +151,6 @@ impl Ledger {
             digests,
             specs: &specs,
             made_from: &made_from,
-            partitions: &partitions,
             max_rejected_share: state.max_rejected_share,
         };
         // What was not sealed a moment ago may be by now; what was sealed is.
@@ -162,14 +162,80 @@ impl Ledger {
         if let Some(verdict) = judge_seal(&question, &seals) {
             return Ok(Some(verdict));
         }
-        if heed && seals.generation() > 0 {
+        if write && seals.generation() > 0 {
             // The digest was sealed once, and a collector may have judged by that seal. What it needs now may be other
             // commits, where a step before it did not yield the same bytes again.
             self.heed(|tombstone| self.step_needs(step.id, digests, tombstone))?;
         }
         let wanted: BTreeSet<Digest> = specs.iter().map(|s| s.key).collect();
-        let commits = self.commits(step.id, &digests.1, &wanted)?;
-        Ok(Some(judge_commits(&question, seals.generation(), |key| commits.get(key))))
+        let mut commits = self.commits(step.id, &digests.1, &wanted)?;
+        loop {
+            let found = match complete(&question, |key| commits.get(key)) {
+                Ok(found) => found,
+                Err(missing) => return Ok(Some(Verdict::Run(missing))),
+            };
+            let totals = match self.totals(step.id, &found, &partitions) {
+                Err(LedgerError::Gone { number, what, how, .. }) => {
+                    let commit = &found[number as usize].0;
+                    if write {
+                        let name = records::commit_void_name(step.id, &digests.1, &commit.key, commit.generation);
+                        self.void(&name, &format!("{what} is {how}"))?;
+                    }
+                    commits.entry(commit.key).or_default().void.insert(commit.generation);
+                    continue;
+                }
+                totals => totals?,
+            };
+            return Ok(Some(judge_complete(&question, seals.generation(), &found, totals)));
+        }
+    }
+
+    /// Sums the indices of the shuffled objects that these commits publish, many read at once.
+    fn totals(
+        &self,
+        step: StepId,
+        commits: &[(Commit, Digest)],
+        partitions: &BTreeMap<String, u32>,
+    ) -> Result<PartitionTotals, LedgerError> {
+        let mut totals = PartitionTotals::new(partitions);
+        let objects = commits.iter().flat_map(|(commit, _)| {
+            let objects = commit.data().into_iter().flat_map(|data| &data.objects);
+            objects.filter(|object| partitions.contains_key(&object.role)).map(|object| (commit.number, object))
+        });
+        let objects: Vec<(u32, &Object)> = objects.collect();
+        for some in objects.chunks(AT_ONCE) {
+            let indices = at_once(some.len(), |n| self.index(step, some[n].0, some[n].1, 0..u32::MAX))?;
+            for ((number, object), index) in some.iter().zip(indices) {
+                totals.add(&object.role, &index).map_err(|_| damaged(step, *number, object))?;
+            }
+        }
+        Ok(totals)
+    }
+
+    /// The entries of some partitions in a shuffled object's index; of partitions behind the last that has rows there are none.
+    ///
+    /// # Errors
+    /// [`LedgerError::Gone`] where the object is not there, or too short.
+    pub fn index(
+        &self,
+        step: StepId,
+        number: u32,
+        object: &Object,
+        partitions: Range<u32>,
+    ) -> Result<Vec<u8>, LedgerError> {
+        let entries = object.entries(partitions).map_err(|_| damaged(step, number, object))?;
+        self.range(step, number, object, entries)
+    }
+
+    /// Bytes of an object that a commit publishes.
+    ///
+    /// # Errors
+    /// [`LedgerError::Gone`] where the object is not there, or shorter.
+    pub fn range(&self, step: StepId, number: u32, object: &Object, range: Range<u64>) -> Result<Vec<u8>, LedgerError> {
+        self.store.get_range(&object.name, range).map_err(|error| match error {
+            StoreError::Missing(_) => gone(step, number, object, "missing"),
+            error => error.into(),
+        })
     }
 
     /// All generations of a step's seal.
@@ -333,6 +399,15 @@ impl Ledger {
         self.store.put_new_settled(name, &serde_json::to_vec(&record).expect("plain data"))?;
         Ok(())
     }
+}
+
+fn gone(step: StepId, number: u32, object: &Object, how: &'static str) -> LedgerError {
+    LedgerError::Gone { step, number, what: object.role.clone(), how }
+}
+
+/// The error for an object that holds other bytes than its commit says.
+pub fn damaged(step: StepId, number: u32, object: &Object) -> LedgerError {
+    gone(step, number, object, "not what was committed")
 }
 
 fn parse<T: serde::de::DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<T, LedgerError> {

@@ -6,6 +6,7 @@ use realsyn_plan::graph::{find, ids};
 use realsyn_plan::layout::{Seals, SourceFile, SourceShard};
 use realsyn_plan::recipe::Recipes;
 use realsyn_plan::records::{Data, Effort, Object, Outcome, object_name};
+use realsyn_plan::shuffle::{Extent, index};
 use tempfile::TempDir;
 
 use super::*;
@@ -25,7 +26,7 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::new(Arc::new(DirectoryStore::create(folder.path()).unwrap()));
         let stage = |digit: &str| serde_json::json!([{ "fields": {}, "digest": digit.repeat(64) }, digit.repeat(64)]);
-        let stages = serde_json::json!({ "stages": { "documents": stage("1"), "sentences": stage("2") } });
+        let stages = serde_json::json!({ "stages": { "documents": stage("1"), "sentences": stage("2"), "sentence-dedup-exact": stage("3") } });
         let recipes: Recipes = serde_json::from_value(stages).unwrap();
         Self { _folder: folder, ledger, inventory: inventory(&["a", "b"]), recipes }
     }
@@ -58,12 +59,21 @@ impl Bench {
     }
 
     /// Writes an attempt's object, and gives the commit that would publish it.
-    fn shard(&self, step: StepId, key: Digest, number: u32, generation: u32, attempt: &str, content: &str) -> Commit {
+    fn shard(
+        &self,
+        step: StepId,
+        key: Digest,
+        number: u32,
+        generation: u32,
+        attempt: &str,
+        content: impl AsRef<[u8]>,
+    ) -> Commit {
         let (_, recipe) = self.recipes.digests(step);
         let name = object_name(step, &recipe, &key, attempt, "rows", "txt");
-        self.ledger.store().put(&name, content.as_bytes()).unwrap();
-        let (bytes, hash) = (content.len() as u64, Digest::of_bytes(content.as_bytes()));
-        let object = Object { role: "rows".into(), name, bytes, hash, rows: 1, parts: None };
+        let content = content.as_ref();
+        self.ledger.store().put(&name, content).unwrap();
+        let (bytes, hash) = (content.len() as u64, Digest::of_bytes(content));
+        let object = Object { role: "rows".into(), name, bytes, hash, rows: 1, partitions: None };
         let outcome = Outcome::Data(Data { objects: vec![object], ..Data::default() });
         let (step, attempt) = (step.to_string(), attempt.to_owned());
         Commit { step, recipe, key, number, generation, attempt, outcome, effort: Effort::default() }
@@ -375,4 +385,45 @@ fn references_that_race_all_count_in_turn() {
     });
     assert_eq!(bench.names("").len(), 8);
     assert_eq!(bench.ledger.reference("uid").unwrap().unwrap().0, 7);
+}
+
+#[test]
+fn a_shuffled_object_whose_index_cannot_be_read_is_made_again_before_the_seal() {
+    let (bench, mut seals, step) = (Bench::new(), Seals::new(), ids::SENTENCES_BY_ID);
+    seals.insert(ids::DOCUMENTS, bench.run(ids::DOCUMENTS, &seals, "documents"));
+    seals.insert(ids::SENTENCES, bench.run(ids::SENTENCES, &seals, "sentences"));
+    let file = b"the file of partition 2";
+    let extent = Extent { offset: 0, bytes: file.len() as u64, rows: 9, hash: Digest::of_bytes(file) };
+    let whole = [&file[..], &index(&BTreeMap::from([(2, extent)]))].concat();
+    let store = bench.ledger.store().clone();
+    for generation in 0..3 {
+        let Verdict::Run(missing) = bench.advance(step, &seals) else { panic!("generation {generation} is missing") };
+        assert_eq!(missing.iter().map(|m| m.generation).collect::<Vec<_>>(), [generation]);
+        let attempt = format!("attempt-{generation}");
+        let mut commit = bench.shard(step, missing[0].spec.key, 0, generation, &attempt, &whole);
+        let Outcome::Data(data) = &mut commit.outcome else { unreachable!() };
+        let object = &mut data.objects[0];
+        (object.role, object.partitions) = ("sentences".into(), Some(3));
+        let name = object.name.clone();
+        bench.ledger.commit(step, &commit).unwrap();
+        match generation {
+            0 => store.delete(&name).unwrap(),
+            1 => {
+                let mut damaged = whole.clone();
+                *damaged.last_mut().unwrap() ^= 1;
+                store.put(&name, &damaged).unwrap();
+            }
+            _ => {}
+        }
+        if generation < 2 {
+            // Who only looks sees what is to be done, and writes nothing.
+            let before = bench.names("");
+            let looked = bench.ledger.look(&bench.state(step, &seals)).unwrap();
+            assert!(matches!(looked, Some(Verdict::Run(missing)) if missing[0].generation == generation + 1));
+            assert_eq!(bench.names(""), before);
+        }
+    }
+    let seal = bench.sealed(step, &seals);
+    let totals: Vec<(u64, u64)> = seal.partitions["sentences"].iter().map(|t| (t.bytes, t.rows)).collect();
+    assert_eq!(totals, [(0, 0), (0, 0), (file.len() as u64, 9), (0, 0)]);
 }

@@ -10,11 +10,12 @@ use half::f16;
 use realsyn_crds::{Engine, device};
 use realsyn_dataset::formats::parquet::Limits;
 use realsyn_dataset::formats::{Row, npy, table};
-use realsyn_dataset::protocol::LedgerError;
+use realsyn_dataset::protocol::{LedgerError, damaged};
 use realsyn_dataset::store::{AT_ONCE, at_once};
 use realsyn_plan::graph::{Read, Step};
 use realsyn_plan::layout::ShardSpec;
 use realsyn_plan::records::{Commit, Object};
+use realsyn_plan::shuffle::{ENTRY, Extent};
 use realsyn_plan::{Digest, StepId};
 use realsyn_vectors::Kernel;
 
@@ -28,7 +29,9 @@ pub struct Job<'a> {
     pub step: &'static Step,
     /// Its number, key and group.
     pub spec: ShardSpec,
-    ahead: HashMap<(String, u64), Bytes>,
+    /// What was read ahead: objects by name, and partitions by step and role.
+    ahead: HashMap<String, Bytes>,
+    files_ahead: HashMap<(StepId, &'static str), Vec<PartitionFile>>,
     /// What was read ahead of steps that are streamed: by step and role, the objects by shard number.
     windows: Mutex<HashMap<(StepId, String), Window>>,
     read: AtomicU64,
@@ -46,7 +49,15 @@ const WORTH_A_GPU: usize = 1 << 20;
 impl<'a> Job<'a> {
     /// A shard before anything is read.
     pub fn new(run: &'a Run, step: &'static Step, spec: ShardSpec) -> Self {
-        Self { run, step, spec, ahead: HashMap::new(), windows: Mutex::default(), read: AtomicU64::new(0) }
+        Self {
+            run,
+            step,
+            spec,
+            ahead: HashMap::new(),
+            files_ahead: HashMap::new(),
+            windows: Mutex::default(),
+            read: AtomicU64::new(0),
+        }
     }
 
     /// What computes so many products of vectors' values: GPUs, where the stage's settings say so and there is enough for them
@@ -59,24 +70,20 @@ impl<'a> Job<'a> {
     /// Reads what the shard is declared to read by number or partition, so that computing need not wait for it.
     /// Groups and whole steps are streamed instead: they may be larger than memory.
     pub fn read_ahead(&mut self) -> Result<(), StageError> {
-        let mut ahead = HashMap::new();
+        let (mut ahead, mut files_ahead) = (HashMap::new(), HashMap::new());
         for read in self.step.reads {
             match *read {
                 Read::Shard(from) => {
                     let commit = self.run.commit(from, self.spec.number)?;
                     let objects: Vec<&Object> = commit.data().iter().flat_map(|d| &d.objects).collect();
                     let read = at_once(objects.len(), |n| self.fetch(from, self.spec.number, objects[n]))?;
-                    ahead.extend(objects.iter().map(|o| (o.name.clone(), 0)).zip(read));
+                    ahead.extend(objects.iter().map(|o| o.name.clone()).zip(read));
                 }
-                Read::Partition(from, role) => {
-                    let parts = self.parts(from, role)?;
-                    let read = at_once(parts.len(), |n| self.fetch_part(&parts[n]))?;
-                    ahead.extend(parts.into_iter().map(|part| (part.name, part.offset)).zip(read));
-                }
+                Read::Partition(from, role) => _ = files_ahead.insert((from, role), self.partition_files(from, role)?),
                 Read::Source | Read::Group(_) | Read::Whole(_) => {}
             }
         }
-        self.ahead = ahead;
+        (self.ahead, self.files_ahead) = (ahead, files_ahead);
         Ok(())
     }
 
@@ -120,7 +127,7 @@ impl<'a> Job<'a> {
         }
         let commit = self.run.commit(from, number)?;
         let Some(object) = object_named(&commit, role) else { return Ok(None) };
-        if let Some(bytes) = self.ahead.get(&(object.name.clone(), 0)) {
+        if let Some(bytes) = self.ahead.get(&object.name) {
             return Ok(Some(bytes.clone()));
         }
         Ok(Some(self.fetch(from, number, object)?))
@@ -194,74 +201,65 @@ impl<'a> Job<'a> {
         0..self.run.seals[&from].shards.len() as u32
     }
 
-    /// Rows of this shard's partition of a shuffled role, in order of the shards that wrote them.
-    pub fn partition<T: Row>(&self, from: StepId, role: &str) -> Result<Vec<T>, StageError> {
+    /// Rows of this shard's partition of a shuffled role, or of its run of partitions, in order of the shards that wrote
+    /// them.
+    pub fn partition<T: Row>(&self, from: StepId, role: &'static str) -> Result<Vec<T>, StageError> {
+        let files = match self.files_ahead.get(&(from, role)) {
+            Some(files) => files.clone(),
+            None => self.partition_files(from, role)?,
+        };
         let mut rows = Vec::new();
-        for part in self.parts(from, role)? {
-            let bytes = match self.ahead.get(&(part.name.clone(), part.offset)) {
-                Some(bytes) => bytes.clone(),
-                None => self.fetch_part(&part)?,
-            };
-            rows.extend(
-                table::read_table::<T>(bytes, &Limits::default())
-                    .map_err(|e| unreadable(from, part.number, role, &e))?,
-            );
+        for PartitionFile { number, bytes } in files {
+            let read = table::read_table::<T>(bytes, &Limits::default());
+            rows.extend(read.map_err(|e| unreadable(from, number, role, &e))?);
         }
         Ok(rows)
     }
 
-    fn parts(&self, from: StepId, role: &str) -> Result<Vec<PartAt>, StageError> {
-        let mut parts = Vec::new();
-        let numbers = self.numbers(from);
-        let commits = at_once(numbers.len(), |n| self.run.commit(from, n as u32))?;
-        for (number, commit) in numbers.zip(commits) {
-            let Some(object) = object_named(&commit, role) else { continue };
-            let index = object.parts.as_deref().unwrap_or_default();
-            if let Ok(at) = index.binary_search_by_key(&self.spec.number, |p| p.partition) {
-                let part = &index[at];
-                parts.push(PartAt {
-                    step: from,
-                    number,
-                    name: object.name.clone(),
-                    offset: part.offset,
-                    bytes: part.bytes,
-                    hash: part.hash,
-                });
+    /// The files of this shard's partitions: of each writer its entries in the index, then what they name, which lies together.
+    fn partition_files(&self, from: StepId, role: &str) -> Result<Vec<PartitionFile>, StageError> {
+        let (numbers, partitions, ledger) = (self.numbers(from), self.spec.group.clone(), &self.run.ledger);
+        let read = at_once(numbers.len(), |n| {
+            let number = n as u32;
+            let commit = self.run.commit(from, number)?;
+            let Some(object) = object_named(&commit, role) else { return Ok(Vec::new()) };
+            let damaged = || damaged(from, number, object);
+            let index = ledger.index(from, number, object, partitions.clone())?;
+            let mut extents = Vec::new();
+            for (partition, entry) in partitions.clone().zip(index.chunks(ENTRY)) {
+                extents.extend(Extent::decode(partition, entry).map_err(|_| damaged())?);
             }
-        }
-        Ok(parts)
+            let (Some(first), Some(last)) = (extents.first(), extents.last()) else { return Ok(Vec::new()) };
+            let start = first.offset;
+            let bytes = Bytes::from(ledger.range(from, number, object, start..last.offset + last.bytes)?);
+            self.read.fetch_add((index.len() + bytes.len()) as u64, Ordering::Relaxed);
+            let file = |extent: &Extent| {
+                let at = (extent.offset - start) as usize;
+                let bytes = bytes.slice(at..at + extent.bytes as usize);
+                let intact = Digest::of_bytes(&bytes) == extent.hash;
+                intact.then_some(PartitionFile { number, bytes }).ok_or_else(|| damaged().into())
+            };
+            extents.iter().map(file).collect::<Result<Vec<_>, StageError>>()
+        })?;
+        Ok(read.into_iter().flatten().collect())
     }
 
     fn fetch(&self, step: StepId, number: u32, object: &Object) -> Result<Bytes, StageError> {
-        let gone = |how| LedgerError::Gone { step, number, what: object.role.clone(), how };
-        let bytes = self.run.store().get(&object.name)?.ok_or_else(|| gone("missing"))?;
+        let missing = || LedgerError::Gone { step, number, what: object.role.clone(), how: "missing" };
+        let bytes = self.run.store().get(&object.name)?.ok_or_else(missing)?;
         self.read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         if Digest::of_bytes(&bytes) != object.hash {
-            return Err(gone("not what was committed").into());
-        }
-        Ok(bytes.into())
-    }
-
-    fn fetch_part(&self, part: &PartAt) -> Result<Bytes, StageError> {
-        let bytes = self.run.store().get_range(&part.name, part.offset..part.offset + part.bytes)?;
-        self.read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        if Digest::of_bytes(&bytes) != part.hash {
-            let how = "not what was committed";
-            return Err(
-                LedgerError::Gone { step: part.step, number: part.number, what: "a partition".into(), how }.into()
-            );
+            return Err(damaged(step, number, object).into());
         }
         Ok(bytes.into())
     }
 }
 
-struct PartAt {
-    step: StepId,
+/// A partition's file, by the shard that wrote it.
+#[derive(Clone)]
+struct PartitionFile {
     number: u32,
-    name: String,
-    offset: u64,
-    bytes: u64,
-    hash: Digest,
+    bytes: Bytes,
 }
 
 fn object_named<'c>(commit: &'c Commit, role: &str) -> Option<&'c Object> {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use half::f16;
 use realsyn_dataset::formats::{Row, npy, table};
 use realsyn_dataset::store::StoreError;
-use realsyn_plan::records::{Counts, Data, Histogram, Object, Part, object_name};
+use realsyn_plan::records::{Counts, Data, Histogram, Object, object_name};
+use realsyn_plan::shuffle::{ENTRY, Extent, index};
 use realsyn_plan::{Digest, StepId};
 
 use super::{Run, StageError};
@@ -23,7 +24,7 @@ struct Pending {
     suffix: &'static str,
     bytes: Vec<u8>,
     rows: u64,
-    parts: Option<Vec<Part>>,
+    partitions: Option<u32>,
 }
 
 impl Output {
@@ -43,30 +44,33 @@ impl Output {
 
     /// Any other object, with the number of records in it.
     pub fn object(&mut self, role: &'static str, suffix: &'static str, rows: u64, bytes: Vec<u8>) {
-        self.objects.push(Pending { role, suffix, bytes, rows, parts: None });
+        self.objects.push(Pending { role, suffix, bytes, rows, partitions: None });
     }
 
     /// A shuffled table: rows with their partitions. Inside a partition the order given is kept. Each partition
-    /// becomes a complete Parquet file; the files lie behind each other, and the commit holds their index.
+    /// becomes a complete Parquet file; the files lie behind each other, and their index behind them.
     pub fn shuffled<T: Row>(&mut self, role: &'static str, rows: Vec<(u32, T)>) -> Result<(), StageError> {
         let mut by_partition: BTreeMap<u32, Vec<T>> = BTreeMap::new();
         let total = rows.len() as u64;
         for (partition, row) in rows {
             by_partition.entry(partition).or_default().push(row);
         }
-        let (mut all, mut parts) = (Vec::new(), Vec::new());
+        let (mut all, mut extents) = (Vec::new(), BTreeMap::new());
         for (partition, rows) in by_partition {
             let bytes = encode(&rows)?;
-            parts.push(Part {
-                partition,
+            let extent = Extent {
                 offset: all.len() as u64,
                 bytes: bytes.len() as u64,
                 rows: rows.len() as u64,
                 hash: Digest::of_bytes(&bytes),
-            });
+            };
+            extents.insert(partition, extent);
             all.extend_from_slice(&bytes);
         }
-        self.objects.push(Pending { role, suffix: "parts", bytes: all, rows: total, parts: Some(parts) });
+        let index = index(&extents);
+        all.extend_from_slice(&index);
+        let partitions = Some((index.len() / ENTRY) as u32);
+        self.objects.push(Pending { role, suffix: "parts", bytes: all, rows: total, partitions });
         Ok(())
     }
 
@@ -94,7 +98,7 @@ impl Output {
                 bytes: pending.bytes.len() as u64,
                 hash: Digest::of_bytes(&pending.bytes),
                 rows: pending.rows,
-                parts: pending.parts,
+                partitions: pending.partitions,
             });
         }
         Ok(Data { objects, counts: self.counts, histograms: self.histograms })

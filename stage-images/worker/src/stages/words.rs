@@ -1,8 +1,10 @@
 //! `word-stats` and `tag-vocab`: words and nouns of the corpus, counted by a shuffle and frozen into one table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
+use rayon::prelude::*;
+use realsyn_dataset::formats::Row;
 use realsyn_plan::StepId;
 use realsyn_plan::graph::ids;
 use realsyn_text::complexity::nouns;
@@ -12,41 +14,46 @@ use realsyn_text::normalise::words;
 use super::rows::{KeptSentence, Sentence, WordCount};
 use crate::run::{Job, Output, StageError};
 
-/// `word-stats/count`: words of a range, weighted by the occurrences of their sentences.
+/// `word-stats/count`: words of a group of ranges, weighted by the occurrences of their sentences.
 pub fn count(job: &Job) -> Result<Output, StageError> {
-    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-    for s in job.shard::<Sentence>(ids::UNIQUE, "sentences")? {
-        for word in words(&s.text) {
-            *counts.entry(word).or_default() += s.occurrences;
-        }
-    }
-    shuffle_counts(job, counts)
+    count_group(job, ids::UNIQUE, |s: &Sentence| (words(&s.text).collect(), s.occurrences))
 }
 
-/// `tag-vocab/count`: nouns of the kept sentences of a range.
+/// `tag-vocab/count`: nouns of the kept sentences of a group of ranges.
 pub fn count_nouns(job: &Job) -> Result<Output, StageError> {
-    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
-    for s in job.shard::<KeptSentence>(ids::ROWS, "sentences")? {
-        for noun in nouns(&s.text) {
-            *counts.entry(noun).or_default() += 1;
-        }
-    }
-    shuffle_counts(job, counts)
+    count_group(job, ids::ROWS, |s: &KeptSentence| (nouns(&s.text), 1))
 }
 
-fn shuffle_counts(job: &Job, counts: BTreeMap<String, u64>) -> Result<Output, StageError> {
-    let ranges = job.run.inventory.ranges();
+/// Counts the words of a group's sentences, each as often as `words_of` says, and sends them to the buckets of their hash.
+fn count_group<T: Row + Sync>(
+    job: &Job,
+    from: StepId,
+    words_of: impl Fn(&T) -> (Vec<String>, u64) + Sync,
+) -> Result<Output, StageError> {
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    for range in job.group() {
+        let sentences = job.table_of::<T>(from, range, "sentences")?;
+        let counted = sentences.par_iter().fold(HashMap::<String, u64>::new, |mut counts, sentence| {
+            let (words, times) = words_of(sentence);
+            words.into_iter().for_each(|word| *counts.entry(word).or_default() += times);
+            counts
+        });
+        for (word, count) in counted.collect::<Vec<_>>().into_iter().flatten() {
+            *counts.entry(word).or_default() += count;
+        }
+    }
+    let buckets = job.run.inventory.buckets();
     let rows = counts.into_iter().map(|(word, count)| {
         let hash = blake3::hash(word.as_bytes());
-        let partition = u32::from_le_bytes(hash.as_bytes()[..4].try_into().expect("four bytes")) % ranges;
-        (partition, WordCount { word, count })
+        let bucket = u32::from_le_bytes(hash.as_bytes()[..4].try_into().expect("four bytes")) % buckets;
+        (bucket, WordCount { word, count })
     });
     let mut out = Output::default();
     out.shuffled("words", rows.collect())?;
     Ok(out)
 }
 
-/// `sum`: the words of one partition, over the whole corpus.
+/// `sum`: the words of one bucket, over the whole corpus.
 pub fn sum(job: &Job, from: StepId) -> Result<Output, StageError> {
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     for row in job.partition::<WordCount>(from, "words")? {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use realsyn_plan::graph::{BUILD, RELEASE, ids};
 use realsyn_plan::recipe::Recipes;
 use realsyn_plan::records::{Commit, Data, Effort, Object, Outcome, Seal, object_name, seal_name, task_list_name};
+use realsyn_plan::shuffle::PartitionTotals;
 use realsyn_plan::{Digest, StepId};
 use tempfile::TempDir;
 
@@ -44,7 +45,14 @@ fn reference(recipes: Recipes, history: u32) -> Reference {
 fn sealed(ledger: &Ledger, step: StepId, recipes: &Recipes) -> Commit {
     let digests = recipes.digests(step);
     let commit = committed(ledger, step, digests.1, "winner");
-    let seal = Seal::new(step, digests, 0, BTreeMap::new(), &[(commit.clone(), commit.encode().1)], &BTreeMap::new());
+    let seal = Seal::new(
+        step,
+        digests,
+        0,
+        BTreeMap::new(),
+        &[(commit.clone(), commit.encode().1)],
+        PartitionTotals::default(),
+    );
     ledger.store().put_new(&seal_name(step, &digests.0, 0), &seal.encode().0).unwrap();
     commit
 }
@@ -53,7 +61,8 @@ fn committed(ledger: &Ledger, step: StepId, recipe: Digest, attempt: &str) -> Co
     let key = Digest([9; 32]);
     let name = object_name(step, &recipe, &key, attempt, "rows", "txt");
     ledger.store().put(&name, b"rows").unwrap();
-    let object = Object { role: "rows".into(), name, bytes: 4, hash: Digest::of_bytes(b"rows"), rows: 1, parts: None };
+    let object =
+        Object { role: "rows".into(), name, bytes: 4, hash: Digest::of_bytes(b"rows"), rows: 1, partitions: None };
     let outcome = Outcome::Data(Data { objects: vec![object], ..Data::default() });
     let (number, generation, effort) = (0, 0, Effort::default());
     let attempt = attempt.to_owned();

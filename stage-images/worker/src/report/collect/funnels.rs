@@ -65,6 +65,7 @@ mod tests {
 
     use realsyn_plan::Digest;
     use realsyn_plan::records::{Commit, Counts, Data, Effort, Outcome};
+    use realsyn_plan::shuffle::PartitionTotals;
 
     use super::*;
 
@@ -91,7 +92,8 @@ mod tests {
             outcome: Outcome::Data(Data { counts, ..Data::default() }),
             effort: Effort::default(),
         };
-        let seal = Seal::new(ids::ROWS, (zero, zero), 0, BTreeMap::new(), &[(commit, zero)], &BTreeMap::new());
+        let seal =
+            Seal::new(ids::ROWS, (zero, zero), 0, BTreeMap::new(), &[(commit, zero)], PartitionTotals::default());
         let found = super::counts(&seal);
         assert_eq!((found.came, found.kept), (10, 3));
         assert_eq!(found.dropped, [("c".to_owned(), 3), ("a".to_owned(), 2), ("b".to_owned(), 2)]);

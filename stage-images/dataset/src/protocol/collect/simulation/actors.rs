@@ -116,7 +116,7 @@ fn shard(ledger: &Ledger, step: StepId, recipe: Digest, missing: &Missing, attem
     let name = object_name(step, &recipe, &key, attempt, "rows", "txt");
     ledger.store().put(&name, content.as_bytes())?;
     let (bytes, hash) = (content.len() as u64, Digest::of_bytes(content.as_bytes()));
-    let object = Object { role: "rows".into(), name, bytes, hash, rows: 1, parts: None };
+    let object = Object { role: "rows".into(), name, bytes, hash, rows: 1, partitions: None };
     let commit = Commit {
         step: step.to_string(),
         recipe,
