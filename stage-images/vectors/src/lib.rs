@@ -44,7 +44,7 @@ mod search;
 mod testing;
 
 pub use borders::{BorderOptions, Borders, assign_with_borders};
-pub use cuda::{Gpu, gpus};
+pub use cuda::{CAPABILITY, Gpu, gpus};
 pub use exact::{cosines_to_mean, dot};
 pub use forest::{Edge, spanning_forest};
 pub use kernel::{Kernel, screening_error};

@@ -14,11 +14,15 @@ use realsyn_dataset::protocol::{Ledger, Reference, owner_uid};
 use realsyn_dataset::store::{Credentials, Store, StoreOptions, check_conditional, open};
 use realsyn_plan::Digest;
 use realsyn_plan::layout::{Inventory, Seals};
+use realsyn_plan::placement::VECTORS;
 use realsyn_plan::recipe::{Recipes, inventory_digest};
-use realsyn_vectors::{Error as VectorsError, gpus};
+use realsyn_vectors::{CAPABILITY, Error as VectorsError, gpus};
 
 use crate::borrowed::Sentences;
 use crate::run::{Gpus, Lists, Mirrors, ModelRef, Models, ReleaseRun, Run, Server, Source, StageError, resolve};
+
+// What placement looks for is what the kernels need.
+const _: () = assert!(VECTORS.0 == CAPABILITY.0 as u32 && VECTORS.1 == CAPABILITY.1 as u32);
 
 /// For how long a language model's server may leave a question unanswered, if nothing is said.
 const PATIENCE: Duration = Duration::from_secs(300);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::catalogue::spellings;
+use super::catalogue::{below, spellings};
 use super::fit::{Fit, fit};
 use super::node::{Labels, Shape};
 use super::why::Why;
@@ -192,12 +192,15 @@ fn described(inventory: &Inventory, verdicts: &[Result<Fit, Why>], demand: &Dema
     };
     let mut labels = Vec::new();
     if demand.products.is_empty() {
-        // Wrong kinds of GPU by their label, as far as no node that fits bears it, too.
+        // Wrong kinds of GPU by their label, as far as no node that fits bears it, too; of too old ones also those that an
+        // autoscaler would bring.
+        let old: Vec<String> = demand.compute.into_iter().flat_map(below).map(str::to_owned).collect();
         let wrong: BTreeSet<&String> = shapes()
             .filter(|(shape, v)| {
                 v.as_ref().is_err_and(Why::is_of_the_product) && shape.offers(resource) >= demand.count
             })
             .filter_map(|(shape, _)| shape.labels.product.as_ref())
+            .chain(&old)
             .collect();
         let wrong: Vec<String> = wrong.difference(&seen(true)).map(|label| (*label).clone()).collect();
         if !wrong.is_empty() {
@@ -219,8 +222,11 @@ fn described(inventory: &Inventory, verdicts: &[Result<Fit, Why>], demand: &Dema
     }
     // The label is of the whole GPU where instances have resources of their own.
     if demand.memory > 0 && !matches!(resource, Resource::Mig(_)) {
-        let least = u128::from(demand.memory) * 19 / (20 << 20);
-        labels.push(Expression::new(MEMORY, Operator::Gt, [least.saturating_sub(1).to_string()]));
+        let least = u64::try_from(u128::from(demand.memory) * 19 / (20 << 20)).unwrap_or(u64::MAX);
+        // A node that fits may be labelled by a smaller GPU beside the others, which is ill.
+        let lowest = shapes().filter(|(_, v)| v.is_ok()).filter_map(|(shape, _)| shape.labels.memory).min();
+        let above = least.min(lowest.unwrap_or(least)).saturating_sub(1);
+        labels.push(Expression::new(MEMORY, Operator::Gt, [above.to_string()]));
     }
     Term { labels, not_nodes: Vec::new() }
 }

@@ -1,21 +1,25 @@
 //! How GPU Feature Discovery spells the products that are known, for clusters of which nothing has been seen yet.
 
-use super::Product;
+use super::{Capability, Product};
 
-/// The label's value, and GB of memory.
+/// The label's value, GB of memory, and the compute capability.
 #[rustfmt::skip]
-const KNOWN: &[(&str, u32)] = &[
-    ("A100-PCIE-40GB", 40), ("A100-SXM-80GB", 80), ("A100-SXM4-40GB", 40), ("A100-SXM4-80GB", 80),
-    ("NVIDIA-A10", 24), ("NVIDIA-A100-80GB-PCIe", 80), ("NVIDIA-A100-PCIE-40GB", 40), ("NVIDIA-A100-PCIE-80GB", 80),
-    ("NVIDIA-A100-SXM4-40GB", 40), ("NVIDIA-A100-SXM4-80GB", 80), ("NVIDIA-A10G", 24), ("NVIDIA-A16", 16),
-    ("NVIDIA-A2", 16), ("NVIDIA-A30", 24), ("NVIDIA-A40", 48), ("NVIDIA-A800-80GB-PCIe", 80),
-    ("NVIDIA-A800-SXM4-80GB", 80), ("NVIDIA-B200", 180), ("NVIDIA-GH200-144G-HBM3e", 144), ("NVIDIA-GH200-480GB", 96),
-    ("NVIDIA-GeForce-RTX-3090", 24), ("NVIDIA-GeForce-RTX-4090", 24), ("NVIDIA-GeForce-RTX-5090", 32),
-    ("NVIDIA-H100-80GB-HBM3", 80), ("NVIDIA-H100-NVL", 94), ("NVIDIA-H100-PCIe", 80), ("NVIDIA-H20", 96),
-    ("NVIDIA-H200", 141), ("NVIDIA-H200-NVL", 141), ("NVIDIA-H800", 80), ("NVIDIA-L4", 24), ("NVIDIA-L40", 48),
-    ("NVIDIA-L40S", 48), ("NVIDIA-RTX-6000-Ada-Generation", 48), ("NVIDIA-RTX-A6000", 48), ("Tesla-P100-PCIE-16GB", 16),
-    ("Tesla-P100-SXM2-16GB", 16), ("Tesla-T4", 16), ("Tesla-V100-PCIE-16GB", 16), ("Tesla-V100-PCIE-32GB", 32),
-    ("Tesla-V100-SXM2-16GB", 16), ("Tesla-V100-SXM2-32GB", 32), ("Tesla-V100-SXM3-32GB", 32),
+const KNOWN: &[(&str, u32, Capability)] = &[
+    ("A100-PCIE-40GB", 40, (8, 0)), ("A100-SXM-80GB", 80, (8, 0)), ("A100-SXM4-40GB", 40, (8, 0)),
+    ("A100-SXM4-80GB", 80, (8, 0)), ("NVIDIA-A10", 24, (8, 6)), ("NVIDIA-A100-80GB-PCIe", 80, (8, 0)),
+    ("NVIDIA-A100-PCIE-40GB", 40, (8, 0)), ("NVIDIA-A100-PCIE-80GB", 80, (8, 0)),
+    ("NVIDIA-A100-SXM4-40GB", 40, (8, 0)), ("NVIDIA-A100-SXM4-80GB", 80, (8, 0)), ("NVIDIA-A10G", 24, (8, 6)),
+    ("NVIDIA-A16", 16, (8, 6)), ("NVIDIA-A2", 16, (8, 6)), ("NVIDIA-A30", 24, (8, 0)), ("NVIDIA-A40", 48, (8, 6)),
+    ("NVIDIA-A800-80GB-PCIe", 80, (8, 0)), ("NVIDIA-A800-SXM4-80GB", 80, (8, 0)), ("NVIDIA-B200", 180, (10, 0)),
+    ("NVIDIA-GH200-144G-HBM3e", 144, (9, 0)), ("NVIDIA-GH200-480GB", 96, (9, 0)),
+    ("NVIDIA-GeForce-RTX-3090", 24, (8, 6)), ("NVIDIA-GeForce-RTX-4090", 24, (8, 9)),
+    ("NVIDIA-GeForce-RTX-5090", 32, (12, 0)), ("NVIDIA-H100-80GB-HBM3", 80, (9, 0)), ("NVIDIA-H100-NVL", 94, (9, 0)),
+    ("NVIDIA-H100-PCIe", 80, (9, 0)), ("NVIDIA-H20", 96, (9, 0)), ("NVIDIA-H200", 141, (9, 0)),
+    ("NVIDIA-H200-NVL", 141, (9, 0)), ("NVIDIA-H800", 80, (9, 0)), ("NVIDIA-L4", 24, (8, 9)),
+    ("NVIDIA-L40", 48, (8, 9)), ("NVIDIA-L40S", 48, (8, 9)), ("NVIDIA-RTX-6000-Ada-Generation", 48, (8, 9)),
+    ("NVIDIA-RTX-A6000", 48, (8, 6)), ("Tesla-P100-PCIE-16GB", 16, (6, 0)), ("Tesla-P100-SXM2-16GB", 16, (6, 0)),
+    ("Tesla-T4", 16, (7, 5)), ("Tesla-V100-PCIE-16GB", 16, (7, 0)), ("Tesla-V100-PCIE-32GB", 32, (7, 0)),
+    ("Tesla-V100-SXM2-16GB", 16, (7, 0)), ("Tesla-V100-SXM2-32GB", 32, (7, 0)), ("Tesla-V100-SXM3-32GB", 32, (7, 0)),
 ];
 
 /// Label values that mean one of these products: those that are known, and the likely spellings of one that is not.
@@ -23,12 +27,19 @@ pub(super) fn spellings(wanted: &[Product]) -> Vec<String> {
     let mut found = Vec::new();
     for wanted in wanted {
         let before = found.len();
-        found.extend(KNOWN.iter().filter(|(label, gb)| named(label, *gb).is_a(wanted)).map(|(l, _)| (*l).to_owned()));
+        found.extend(
+            KNOWN.iter().filter(|(label, gb, _)| named(label, *gb).is_a(wanted)).map(|(l, ..)| (*l).to_owned()),
+        );
         if found.len() == before {
             found.extend([wanted.to_string(), format!("NVIDIA-{wanted}")]);
         }
     }
     found
+}
+
+/// Label values of the products whose compute capability is lower.
+pub(super) fn below(needed: Capability) -> impl Iterator<Item = &'static str> {
+    KNOWN.iter().filter(move |(_, _, has)| *has < needed).map(|(label, ..)| *label)
 }
 
 fn named(label: &str, gb: u32) -> Product {
@@ -38,6 +49,14 @@ fn named(label: &str, gb: u32) -> Product {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_older_is_known_by_its_label() {
+        let older: Vec<&str> = below((8, 0)).collect();
+        assert!(older.iter().all(|label| label.starts_with("Tesla-")) && older.len() == 8, "{older:?}");
+        assert_eq!(below((6, 0)).count(), 0);
+        assert!(below((8, 9)).any(|label| label == "NVIDIA-A10") && !below((8, 9)).any(|label| label == "NVIDIA-L4"));
+    }
 
     #[test]
     fn spellings_are_of_the_product_and_no_other() {

@@ -5,14 +5,19 @@ use std::fmt;
 use realsyn_crds::{BuildSpec, Engine, Gpu, Quantity, Sharing, Stage, device, execution};
 
 use super::allocation::profile;
-use super::{Product, Toleration};
+use super::{Capability, Product, Toleration};
 use crate::memory;
+
+/// What the kernels that compare vectors run on: Ampere and later.
+pub const VECTORS: Capability = (8, 0);
 
 /// What each pod of a stage needs, and how many there are to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Demand {
     /// Products that will do; any if empty.
     pub products: Vec<Product>,
+    /// The lowest compute capability that will do, for those whose capability is known.
+    pub compute: Option<Capability>,
     /// Bytes that each GPU must have.
     pub memory: u64,
     /// GPUs of a pod.
@@ -39,6 +44,7 @@ impl Demand {
         let given = gpu.min_memory.as_ref().and_then(Quantity::value).map(|bytes| bytes as u64);
         Self {
             products: gpu.products.iter().map(|p| product(p)).collect(),
+            compute: None,
             memory: given.or(model).unwrap_or(0),
             count: gpu.count.max(1),
             nvlink: gpu.nvlink && gpu.count > 1,
@@ -56,8 +62,9 @@ impl Demand {
         let device = device(spec, stage).filter(|d| d.engine == Engine::Cuda || d.gpu.is_some())?;
         let gpu = device.gpu.clone().unwrap_or_default();
         let model = memory::of_stage(spec, stage).map(|(model, dtype)| memory::least(model, dtype, gpu.count.max(1)));
-        let demand = Self::new(&gpu, model);
-        Some(Self { tasks, parallelism: execution(spec, stage).parallelism, ..demand })
+        let compute = (device.engine == Engine::Cuda && stage.compares_vectors()).then_some(VECTORS);
+        let parallelism = execution(spec, stage).parallelism;
+        Some(Self { tasks, parallelism, compute, ..Self::new(&gpu, model) })
     }
 
     /// Whether a GPU of so many bytes has enough. A twentieth less will do: 80 GB are written for what drivers call 79.3 GiB.
@@ -83,6 +90,9 @@ impl fmt::Display for Demand {
         }
         if self.shared {
             f.write_str(", shared")?;
+        }
+        if let Some((major, minor)) = self.compute {
+            write!(f, " of compute capability {major}.{minor}")?;
         }
         if self.memory > 0 {
             write!(f, " with {} GiB", super::why::gib(self.memory))?;

@@ -142,6 +142,11 @@ fn will_do(unit: &Unit, demand: &Demand, offered: u32) -> Result<(), Why> {
             return Err(Why::Product { has: name(unit), wanted: wanted.join(" or ") });
         }
     }
+    if let (Some(has), Some(needed)) = (unit.compute, demand.compute)
+        && has < needed
+    {
+        return Err(Why::Compute { what: name(unit), has, needed });
+    }
     if demand.memory > 0 {
         let has = unit.memory.ok_or(Why::Unknown { offered })?;
         if !demand.enough(has) {

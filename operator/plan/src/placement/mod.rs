@@ -24,9 +24,12 @@ mod product;
 mod sources;
 mod why;
 
+/// A compute capability: `(8, 0)` is that of an A100.
+pub type Capability = (u32, u32);
+
 pub use affinity::{Affinity, Expression, Operator, Term};
 pub use allocation::{Allocation, Resource};
-pub use demand::Demand;
+pub use demand::{Demand, VECTORS};
 pub use finish::{Ahead, Finish, Rates};
 pub use inventory::Inventory;
 pub use node::{GPU_TAINT, NodeFacts, NodeGpus, QUARANTINE_TAINT, Source, Taint, Toleration};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Product, Resource};
+use super::{Capability, Product, Resource};
 
 /// What Kubernetes says of a node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -166,6 +166,7 @@ pub(super) struct Unit {
     pub resource: Resource,
     pub cut: Cut,
     pub product: Option<Arc<Product>>,
+    pub compute: Option<Capability>,
     /// Bytes.
     pub memory: Option<u64>,
     /// Why no work can be trusted to it; empty if it can.

@@ -9,7 +9,7 @@ use super::allocation::profile;
 use super::islands::islands;
 use super::node::{Bar, Cut, Labels, Shape, Unit, counted};
 use super::why::{incident, moment, plain};
-use super::{FormFactor, NodeFacts, NodeGpus, Product, Resource, Source};
+use super::{Capability, FormFactor, NodeFacts, NodeGpus, Product, Resource, Source};
 
 /// More units than any node has: what others report is not trusted to be a sane number.
 const MOST_UNITS: u32 = 1024;
@@ -187,6 +187,7 @@ impl<'a> Facts<'a> {
                     .entry((&device.product, device.memory))
                     .or_insert_with(|| Product::of_device(&device.product, device.memory).map(Arc::new))
                     .clone(),
+                compute: capability(&device.compute),
                 memory: Some(device.memory),
                 unhealthy: unhealthy(device),
                 free: Some(!device.allocated),
@@ -266,10 +267,12 @@ impl<'a> Facts<'a> {
         units
     }
 
-    /// A healthy unit of which nothing else is known.
+    /// A healthy unit, of which nothing is known but what the node's labels say of all its GPUs.
     fn unit(&self, resource: Resource, cut: Cut, product: Option<Arc<Product>>) -> Unit {
         let unhealthy = String::new();
-        Unit { resource, cut, product, memory: None, unhealthy, free: None, island: None, numa: None }
+        let compute = self.number("gpu.compute.major").zip(self.number("gpu.compute.minor"));
+        let compute = compute.and_then(|(major, minor)| Some((major.try_into().ok()?, minor.try_into().ok()?)));
+        Unit { resource, cut, product, compute, memory: None, unhealthy, free: None, island: None, numa: None }
     }
 
     /// What a MIG instance is, which can be sliced in turn.
@@ -280,6 +283,12 @@ impl<'a> Facts<'a> {
         }
         Cut::Mig(profile)
     }
+}
+
+/// `8.0` as two numbers.
+fn capability(text: &str) -> Option<Capability> {
+    let (major, minor) = text.split_once('.')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 /// The memory in a profile's name, in the least that a GB can mean.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Resource;
+use super::{Capability, Resource};
 use crate::text::sentence;
 
 /// Why a node does not fit. The nearest to fitting comes first: that is where a person can do something.
@@ -18,6 +18,7 @@ pub(super) enum Why {
     Island { largest: u32, needed: u32 },
     IslandsUnknown,
     Memory { what: String, has: u64, needed: u64 },
+    Compute { what: String, has: Capability, needed: Capability },
     Mixed { good: String, bad: String },
     Sliced,
     Cut { into: String },
@@ -40,7 +41,12 @@ impl Why {
     pub fn is_of_the_product(&self) -> bool {
         matches!(
             self,
-            Self::Memory { .. } | Self::Sliced | Self::Cut { .. } | Self::NotCut { .. } | Self::OtherProfiles { .. }
+            Self::Memory { .. }
+                | Self::Compute { .. }
+                | Self::Sliced
+                | Self::Cut { .. }
+                | Self::NotCut { .. }
+                | Self::OtherProfiles { .. }
         )
     }
 }
@@ -62,6 +68,9 @@ impl fmt::Display for Why {
             Self::Island { largest, needed } => write!(f, "NVLink joins at most {largest} GPUs, {needed} needed"),
             Self::IslandsUnknown => f.write_str("nothing says which of its GPUs NVLink joins; the GPU agent would"),
             Self::Memory { what, has, needed } => write!(f, "{what} has {} GiB, {} needed", gib(*has), gib(*needed)),
+            Self::Compute { what, has, needed } => {
+                write!(f, "{what} has compute capability {}.{}, {}.{} needed", has.0, has.1, needed.0, needed.1)
+            }
             Self::Mixed { good, bad } => write!(f, "has {bad} beside {good}, and a pod may be given either"),
             Self::Sliced => f.write_str("its GPUs are time-sliced, and `sharing: exclusive` needs one alone"),
             Self::Cut { into } => write!(f, "its GPUs are cut into MIG {into}, and whole ones are needed"),

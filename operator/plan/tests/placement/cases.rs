@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use realsyn_crds::{BuildSpec, Gpu, Quantity, Sharing, Stage};
+use realsyn_crds::{BuildSpec, Engine, Gpu, Quantity, Sharing, Stage};
 use realsyn_plan::graph::ids;
 use realsyn_plan::memory;
 use realsyn_plan::placement::{
@@ -55,6 +55,48 @@ fn each_node_that_does_not_fit_says_why_the_nearest_first() {
          3 nodes: no GPUs; an autoscaler may bring nodes that fit"
     );
     assert!(placement.may_start);
+}
+
+#[test]
+fn kernels_that_need_newer_gpus_get_them() {
+    let mut spec: BuildSpec = support::effective(&support::full_spec());
+    spec.stages.retrieve.device.engine = Engine::Cuda;
+    spec.stages.retrieve.device.gpu = None;
+    let wanted = Demand::of_stage(&spec, Stage::Retrieve, 10).unwrap();
+    assert_eq!(wanted.to_string(), "1 GPU of compute capability 8.0");
+    let mut old = agent("agent", "T4-16GB", 15_360, &[1, 1]);
+    old.status.devices.iter_mut().for_each(|device| device.compute = "7.5".into());
+    let labels = |product, major, minor| {
+        [("gpu.product", product), ("gpu.count", "8"), ("gpu.compute.major", major), ("gpu.compute.minor", minor)]
+    };
+    let labelled = |name: &str, labels: &[(&str, &str)]| NodeGpus::of(&offering(name, &[("gpu", 8)], labels), None);
+    let nodes = [
+        seen(&old),
+        labelled("volta", &labels("Tesla-V100-SXM3-32GB", "7", "0")),
+        labelled("custom", &labels("NVIDIA-TITAN-RTX", "7", "5")),
+        labelled("ada", &labels("NVIDIA-L4", "8", "9")),
+        labelled("unknown", &[]),
+    ];
+    let placement = place(nodes, &wanted);
+    let fit: Vec<&str> = placement.nodes.iter().map(|n| &*n.node).collect();
+    assert_eq!(fit, ["ada", "unknown"]);
+    let sentences: Vec<String> = placement.unfit.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        sentences,
+        [
+            "agent: T4-16GB has compute capability 7.5, 8.0 needed",
+            "custom: TITAN-RTX has compute capability 7.5, 8.0 needed",
+            "volta: V100-SXM3-32GB has compute capability 7.0, 8.0 needed",
+        ]
+    );
+    // Old ones are not chosen by their labels, seen or not; the node without labels is not by its name.
+    let term = &placement.affinity.terms[0];
+    let not = &term.labels[0].values;
+    assert!(["NVIDIA-TITAN-RTX", "Tesla-P100-PCIE-16GB", "Tesla-T4"].iter().all(|old| not.iter().any(|n| n == old)));
+    assert!(!not.iter().any(|label| label.starts_with("NVIDIA-A") || label == "NVIDIA-L4"), "{not:?}");
+    assert_eq!(term.not_nodes.iter().map(|name| &**name).collect::<Vec<_>>(), ["agent"]);
+    // A stage whose model a server runs asks for nothing of the kind.
+    assert_eq!(demand(&gpu(&[], ""), 1).compute, None);
 }
 
 #[test]

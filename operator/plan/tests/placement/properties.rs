@@ -10,12 +10,12 @@ use crate::search::Wanted;
 use crate::support::Rng;
 use crate::world::{Node, PROFILES, node, taint, world};
 
-const WORLDS: u64 = 5_000;
+const WORLDS: u64 = 8_000;
 
 fn wanted(rng: &mut Rng) -> Wanted {
     const PRODUCTS: [(&[&str], &[usize]); 7] = [
-        (&[], &[0, 1, 2, 3, 4]),
-        (&[], &[0, 1, 2, 3, 4]),
+        (&[], &[0, 1, 2, 3, 4, 5]),
+        (&[], &[0, 1, 2, 3, 4, 5]),
         (&["A100"], &[0, 1, 2]),
         (&["NVIDIA A100 80GB"], &[0, 2]),
         (&["A100-SXM4-80GB"], &[0]),
@@ -28,7 +28,8 @@ fn wanted(rng: &mut Rng) -> Wanted {
     let count = if mig.is_some() || shared { 1 } else { 1 + rng.below(4) };
     let gib = [0, 0, 9, 20, 40, 41, 42, 70, 84, 85][rng.below(10)];
     let nvlink = count > 1 && rng.chance(600);
-    Wanted { products, accepts, gib, count, nvlink, mig, shared, tolerates: rng.chance(300) }
+    let compute = [None, None, None, None, Some((8, 0)), Some((9, 0))][rng.below(6)];
+    Wanted { products, accepts, compute, gib, count, nvlink, mig, shared, tolerates: rng.chance(300) }
 }
 
 fn demand(wanted: &Wanted) -> Demand {
@@ -43,7 +44,7 @@ fn demand(wanted: &Wanted) -> Demand {
     };
     let toleration = Toleration { key: taint().key, value: None, effect: String::new() };
     let tolerations = if wanted.tolerates { vec![toleration] } else { Vec::new() };
-    Demand { tasks: 10_000, tolerations, ..Demand::new(&gpu, None) }
+    Demand { tasks: 10_000, tolerations, compute: wanted.compute, ..Demand::new(&gpu, None) }
 }
 
 fn place(nodes: &[Node], demand: &Demand) -> Placement {

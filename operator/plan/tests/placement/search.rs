@@ -1,6 +1,8 @@
 //! What can be placed, found by trying everything. It knows the truth of [`world`](crate::world), not what the planner reads.
 
-use crate::world::{Cut, Item, Node};
+use realsyn_plan::placement::Capability;
+
+use crate::world::{Cut, Item, Node, PRODUCTS};
 
 /// A demand, with the truth of what it accepts.
 #[derive(Clone, Copy, Debug)]
@@ -9,6 +11,7 @@ pub struct Wanted {
     pub products: &'static [&'static str],
     /// What that accepts of [`PRODUCTS`](crate::world::PRODUCTS).
     pub accepts: &'static [usize],
+    pub compute: Option<Capability>,
     pub gib: u64,
     pub count: usize,
     pub nvlink: bool,
@@ -27,7 +30,8 @@ impl Wanted {
         let product = self.products.is_empty() || item.product.is_some_and(|p| self.accepts.contains(&p));
         // MiB are compared with 95 hundredths of the GiB asked for.
         let memory = self.gib == 0 || item.mib.is_some_and(|mib| mib * 100 >= self.gib * 1024 * 95);
-        cut && product && memory
+        let compute = self.compute.zip(item.product).is_none_or(|(needed, p)| PRODUCTS[p].4 >= needed);
+        cut && product && memory && compute
     }
 
     /// Pods at once on a node, whichever items its device plugin withholds or hands out; of free ones only, if so asked.

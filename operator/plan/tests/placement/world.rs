@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 
 use realsyn_crds::{GpuDevice, GpuNode, GpuNodeSpec, GpuNodeStatus, Metadata, MigInstance, Quarantine};
-use realsyn_plan::placement::{NodeFacts, Taint};
+use realsyn_plan::placement::{Capability, NodeFacts, Taint};
 
 use crate::support::Rng;
 
-/// What exists: the driver's name, the label's value, what the agent writes, MiB.
-pub const PRODUCTS: [(&str, &str, &str, u64); 5] = [
-    ("NVIDIA A100-SXM4-80GB", "NVIDIA-A100-SXM4-80GB", "A100-SXM4-80GB", 81_920),
-    ("NVIDIA A100-SXM4-40GB", "NVIDIA-A100-SXM4-40GB", "A100-SXM4-40GB", 40_536),
-    ("NVIDIA A100 80GB PCIe", "NVIDIA-A100-80GB-PCIe", "A100-PCIE-80GB", 81_920),
-    ("NVIDIA H100 80GB HBM3", "NVIDIA-H100-80GB-HBM3", "H100-SXM5-80GB", 81_559),
-    ("NVIDIA L4", "NVIDIA-L4", "L4-24GB", 23_034),
+/// What exists: the driver's name, the label's value, what the agent writes, MiB, compute capability.
+pub const PRODUCTS: [(&str, &str, &str, u64, Capability); 6] = [
+    ("NVIDIA A100-SXM4-80GB", "NVIDIA-A100-SXM4-80GB", "A100-SXM4-80GB", 81_920, (8, 0)),
+    ("NVIDIA A100-SXM4-40GB", "NVIDIA-A100-SXM4-40GB", "A100-SXM4-40GB", 40_536, (8, 0)),
+    ("NVIDIA A100 80GB PCIe", "NVIDIA-A100-80GB-PCIe", "A100-PCIE-80GB", 81_920, (8, 0)),
+    ("NVIDIA H100 80GB HBM3", "NVIDIA-H100-80GB-HBM3", "H100-SXM5-80GB", 81_559, (9, 0)),
+    ("NVIDIA L4", "NVIDIA-L4", "L4-24GB", 23_034, (8, 9)),
+    ("Tesla T4", "Tesla-T4", "T4-16GB", 15_360, (7, 5)),
 ];
 
 /// Profiles and MiB of an instance.
@@ -100,6 +101,11 @@ pub fn taint() -> Taint {
     Taint { key: "dedicated".into(), value: "search".into(), effect: "NoSchedule".into() }
 }
 
+fn compute(product: usize) -> String {
+    let (major, minor) = PRODUCTS[product].4;
+    format!("{major}.{minor}")
+}
+
 fn pci(i: usize) -> String {
     format!("0000:{i:02x}:00.0")
 }
@@ -117,6 +123,7 @@ fn devices(rng: &mut Rng) -> (Vec<usize>, Vec<GpuDevice>) {
             pci: pci(i),
             product: PRODUCTS[*p].2.into(),
             memory: PRODUCTS[*p].3 << 20,
+            compute: compute(*p),
             healthy: !rng.chance(80),
             allocated: rng.chance(300),
             numa: Some((i * 2 / n) as u32),
@@ -171,7 +178,7 @@ fn whole(rng: &mut Rng, node: &mut Node, replicas: usize, resource: &str) {
     };
     node.offered.insert(resource.into(), offered);
     if by_labels || replicas > 1 || rng.chance(700) {
-        let (_, label, _, mib) = PRODUCTS[products[0]];
+        let (_, label, _, mib, (major, minor)) = PRODUCTS[products[0]];
         let suffix = if replicas > 1 && !resource.ends_with("shared") { "-SHARED" } else { "" };
         let strategy = if replicas > 1 { "time-slicing" } else { "none" };
         labels(
@@ -179,6 +186,8 @@ fn whole(rng: &mut Rng, node: &mut Node, replicas: usize, resource: &str) {
             &[
                 ("gpu.product", format!("{label}{suffix}")),
                 ("gpu.memory", mib.to_string()),
+                ("gpu.compute.major", major.to_string()),
+                ("gpu.compute.minor", minor.to_string()),
                 ("gpu.count", devices.len().to_string()),
                 ("gpu.replicas", replicas.to_string()),
                 ("gpu.sharing-strategy", strategy.into()),
@@ -202,6 +211,7 @@ fn cut(rng: &mut Rng, node: &mut Node, single: bool) {
             pci: pci(i),
             product: PRODUCTS[product].2.into(),
             memory: PRODUCTS[product].3 << 20,
+            compute: compute(product),
             mig: true,
             healthy,
             ..GpuDevice::default()
@@ -224,7 +234,7 @@ fn cut(rng: &mut Rng, node: &mut Node, single: bool) {
         }
         devices.push(device);
     }
-    let (_, label, _, mib) = PRODUCTS[product];
+    let (_, label, _, mib, _) = PRODUCTS[product];
     let (name, instance) = PROFILES[profile];
     if single {
         labels(

@@ -22,8 +22,8 @@ const DEPTH: usize = 32;
 const MAX_QUERIES: usize = 1 << 17;
 /// Most rows on a device at once: a kernel numbers them by `int`.
 const MAX_ROWS: usize = 1 << 29;
-/// The earliest compute capability that the kernels run on.
-const CAPABILITY: (i32, i32) = (8, 0);
+/// The earliest compute capability that [`crate::Kernel::Cuda`] runs on.
+pub const CAPABILITY: (i32, i32) = (8, 0);
 const KERNELS: &str = include_str!("screen.ptx");
 
 /// A device that [`crate::Kernel::Cuda`] computes on.

@@ -25,7 +25,7 @@ mod device;
 
 pub(crate) use above::{Found, Thresholds, above};
 pub(crate) use best::{best, search};
-pub use device::{Gpu, gpus};
+pub use device::{CAPABILITY, Gpu, gpus};
 pub(crate) use device::{THREADS, TILE, opened};
 
 /// The `cuda` kernel's [`crate::screening_error`]: see the module's page.
