@@ -9,7 +9,7 @@ KUBERNETES := $(CACHE)/kubernetes
 OUT := $(CACHE)/demo
 REALSYN := target/debug/realsyn
 
-.PHONY: test kernels api-server demo lint build models corpus python tools soak soak-faults e2e soak-e2e e2e-oldest kubernetes images charts bench-quality bench-pipeline bench-store bench-placement bench-agent bench-operator test-gpu clean-demo
+.PHONY: test kernels api-server demo lint build models corpus python tools soak soak-faults e2e soak-e2e e2e-oldest kubernetes images charts bench-quality bench-pipeline bench-store bench-shuffle bench-placement bench-agent bench-operator test-gpu clean-demo
 
 # Everything is built with one selection of packages, so that features are resolved once and nothing is built twice.
 build: tools
@@ -88,6 +88,10 @@ bench-pipeline: models python build
 # Reading many objects of a distant bucket, beside reading them one after the other.
 bench-store:
 	cargo test --workspace --test store_s3 -- --ignored --nocapture many_objects_at_once
+
+# Writes 1.5 GB below TMPDIR, and removes it.
+bench-shuffle:
+	cargo test --workspace --test shuffle -- --ignored --nocapture
 
 # Needs nothing else.
 bench-placement:
