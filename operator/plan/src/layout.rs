@@ -1,6 +1,7 @@
 //! The shards of a step and their keys, once everything it reads is sealed.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,13 @@ impl Part {
     pub fn of_rows(&self, total: u64) -> Range<u64> {
         let end = |parts: u32| (u128::from(total) * u128::from(parts) / u128::from(self.of.max(1))) as u64;
         end(self.number)..end(self.number.saturating_add(1))
+    }
+}
+
+/// As it stands behind a file's name: nothing for the whole, else ` (part 3 of 12)`.
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_whole() { Ok(()) } else { write!(f, " (part {} of {})", self.number + 1, self.of) }
     }
 }
 
@@ -299,6 +307,7 @@ mod tests {
         let whole = SourceShard::whole(vec![file()]);
         assert_eq!(whole, parts(1).next().unwrap());
         assert!(!serde_json::to_string(&whole).unwrap().contains("part"));
+        assert_eq!(format!("a{}, a{}", Part::WHOLE, Part { number: 2, of: 12 }), "a, a (part 3 of 12)");
         for total in [0, 1, 6, 7, 8, u64::MAX] {
             let ranges: Vec<Range<u64>> = (0..7).map(|number| Part { number, of: 7 }.of_rows(total)).collect();
             assert_eq!((ranges[0].start, ranges[6].end), (0, total));

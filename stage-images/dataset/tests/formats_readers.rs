@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
+use parquet::file::metadata::{ParquetMetaDataReader, ParquetMetaDataWriter};
 use parquet::file::properties::WriterProperties;
 use realsyn_dataset::formats::inventory::cut_runs;
 use realsyn_dataset::formats::parquet::{Bytewise, Limits};
@@ -123,6 +124,30 @@ fn parts_of_a_file_are_the_whole_and_read_little_of_it() {
         let least = parts.iter().map(|(_, bytes)| *bytes).min().unwrap();
         assert!(parts.iter().all(|(rows, bytes)| !rows.is_empty() || *bytes == least), "{of} parts");
         assert_eq!(parts.into_iter().flat_map(|(rows, _)| rows).collect::<Vec<_>>(), all, "{of} parts");
+    }
+}
+
+/// Parts are counted by what the footer claims, so that a group with other rows would have some in two parts, or in none.
+#[test]
+fn a_row_group_that_has_other_rows_than_it_claims_is_an_error() {
+    let honest = file(&vec![sound(); 20]);
+    let footer = u32::from_le_bytes(honest[honest.len() - 8..][..4].try_into().unwrap()) as usize;
+    let with_claim = |rows: i64| {
+        let bytes = Bytes::from(honest.clone());
+        let mut builder = ParquetMetaDataReader::new().parse_and_finish(&bytes).unwrap().into_builder();
+        let groups = builder.take_row_groups().into_iter();
+        let groups = groups.map(|group| group.into_builder().set_num_rows(rows).build().unwrap()).collect();
+        let metadata = builder.set_row_groups(groups).build();
+        let mut forged = honest[..honest.len() - 8 - footer].to_vec();
+        ParquetMetaDataWriter::new(&mut forged, &metadata).finish().unwrap();
+        forged
+    };
+    assert_eq!(read(with_claim(20)).unwrap().len(), 20);
+    let refused = read(with_claim(21)).unwrap_err().to_string();
+    assert!(refused.contains("it claims 21 rows and has 20"), "{refused}");
+    for rows in [0, 19, i64::MAX] {
+        let read = read(with_claim(rows));
+        assert!(read.as_ref().is_err() || rows == 0 && read.as_ref().unwrap().is_empty(), "{rows}: {read:?}");
     }
 }
 

@@ -46,7 +46,7 @@ pub fn extract(job: &Job) -> Result<Output, StageError> {
                         Ok::<_, FormatError>(())
                     };
                     readers::read_obelics(source, shard.part, &Limits::default(), &limits, each)
-                        .map_err(|error| unreadable(&file.name, error.into()))
+                        .map_err(|error| unreadable(&format!("{}{}", file.name, shard.part), error.into()))
                 })
                 .transpose()?,
         };
