@@ -16,7 +16,7 @@ use super::ModelError;
 use super::models::unusable;
 use super::stored_file::StoredFile;
 
-/// The most bytes of a model that each pod fetches for itself.
+/// The most bytes of models that each pod fetches for itself.
 const MOST: u64 = 1 << 30;
 /// Bytes that are in memory at once.
 const PIECE: u64 = 8 << 20;
@@ -24,7 +24,12 @@ const PIECE: u64 = 8 << 20;
 /// The folders of what was fetched, which go with this.
 pub struct Fetched {
     options: StoreOptions,
-    by_sha256: Mutex<HashMap<String, TempDir>>,
+    by_sha256: Mutex<HashMap<String, Model>>,
+}
+
+struct Model {
+    folder: TempDir,
+    bytes: u64,
 }
 
 impl Fetched {
@@ -39,9 +44,10 @@ impl Fetched {
     /// [`ModelError::Unfetchable`] where only a person can help, [`ModelError::NotFetched`] else.
     pub fn folder(&self, role: &str, uri: &str, sha256: &str) -> Result<PathBuf, ModelError> {
         let mut fetched = self.by_sha256.lock().expect("no holder panics");
-        if let Some(folder) = fetched.get(sha256) {
-            return Ok(folder.path().to_owned());
+        if let Some(model) = fetched.get(sha256) {
+            return Ok(model.folder.path().to_owned());
         }
+        let room = MOST - fetched.values().map(|model| model.bytes).sum::<u64>();
         let wrong = |why: String| ModelError::Unfetchable { role: role.to_owned(), uri: uri.to_owned(), why };
         let failed = |source: anyhow::Error| match source.downcast_ref() {
             Some(StoreError::Misconfigured(_)) => wrong(format!("cannot be read: {source:#}")),
@@ -53,7 +59,7 @@ impl Fetched {
                 bytes += entry.size;
                 files.push(entry);
                 // Enough to know that it is too much.
-                if bytes > MOST { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                if bytes > room { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             })?;
             anyhow::Ok((store, files, bytes))
         };
@@ -61,10 +67,11 @@ impl Fetched {
         if files.is_empty() {
             return Err(wrong("holds no file: correct the address".into()));
         }
-        if bytes > MOST {
+        if bytes > room {
             let why =
                 "each pod would fetch them: give an image (oci://IMAGE:TAG/FOLDER) or a claim (pvc://CLAIM/FOLDER)";
-            return Err(wrong(format!("holds more than {MOST} bytes, and {why}")));
+            let beside = if room < MOST { format!(" beside {} of other models", MOST - room) } else { String::new() };
+            return Err(wrong(format!("holds more than {room} bytes{beside}, and {why}")));
         }
         let folder = copy(store.as_ref(), &files).map_err(failed)?;
         let found = folder_sha256(folder.path()).map_err(unusable(role))?;
@@ -73,7 +80,7 @@ impl Fetched {
         }
         tracing::info!(role, uri, bytes, "fetched a model");
         let path = folder.path().to_owned();
-        fetched.insert(sha256.to_owned(), folder);
+        fetched.insert(sha256.to_owned(), Model { folder, bytes });
         Ok(path)
     }
 }
