@@ -50,7 +50,7 @@ e2e: models build kubernetes
 # The operator's build on that node under fifty injuries instead of fourteen, on a corpus that lasts for them.
 soak-e2e: models build kubernetes
 	REALSYN_MODELS=$(abspath $(MODELS)) REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) REALSYN_REQUIRE_CLUSTER=1 \
-	    REALSYN_INJURIES=50 REALSYN_DOCUMENTS=30 cargo test --workspace --test operator -- --nocapture
+	    REALSYN_INJURIES=50 REALSYN_DOCUMENTS=40 cargo test --workspace --test operator -- --nocapture
 
 # The same without a node, on the oldest supported Kubernetes.
 e2e-oldest: models build kubernetes

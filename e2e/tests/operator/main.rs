@@ -117,7 +117,9 @@ fn a_build_on_a_real_node_ends_with_the_digest_of_the_local_run() {
     let pictures = openstax.join("images").canonicalize().unwrap();
     let folder = open_folder();
     let documents = std::env::var("REALSYN_DOCUMENTS").map_or(6, |n| n.parse().unwrap());
-    write_corpus(&folder.path().join("corpus"), &sample(&openstax, documents, 160).unwrap(), 3).unwrap();
+    // Of a larger corpus more shards, so that there is always a commit to come that an injury can wait for.
+    let files = (documents / 5).max(3);
+    write_corpus(&folder.path().join("corpus"), &sample(&openstax, documents, 160).unwrap(), files).unwrap();
 
     let node = Node::start(&Options::default()).unwrap();
     let mut s3 = S3Server::start_on(&folder.path().join("s3"), HOST_ADDRESS.parse::<Ipv4Addr>().unwrap()).unwrap();
