@@ -217,7 +217,8 @@ pub fn layout(step: &Step, inventory: &Inventory, seals: &Seals) -> Option<Vec<S
         Sharding::Groups(by) => cut_runs(seals.get(&by)?.shards.iter().map(|s| s.bytes), GROUP_BYTES),
         Sharding::Runs(by, role) => cut_runs(seals.get(&by)?.partitions.get(role)?.iter().map(|p| p.bytes), RUN_BYTES),
     };
-    // Equal rows cut into more ranges lie elsewhere. Home shards are their source's, whose numbers are in the keys of what they read already.
+    // Equal rows cut into more ranges lie elsewhere. Home shards are their source's, whose numbers are in the keys of what they
+    // read already.
     let mut cuts = Vec::new();
     for (_, cut) in step.shuffles.iter().filter(|(_, cut)| *cut != Cut::Home) {
         cuts.push(pieces(*cut, inventory, seals)?);

@@ -32,9 +32,9 @@ pub struct Extent {
 pub struct Damaged;
 
 impl Extent {
-    /// The entry of partition `number`: offset, bytes and rows as little-endian `u64`, the hash, and by which the reader knows that
-    /// it is this entry, the first eight bytes of the BLAKE3 of the number (`u32`) and all that. A partition without rows has zeros before
-    /// these.
+    /// The entry of partition `number`: offset, bytes and rows as little-endian `u64`, the hash, and a check by which the reader
+    /// knows that it is this entry: the first eight bytes of the BLAKE3 of the number (`u32`) and all before. A partition
+    /// without rows has zeros before its check.
     pub fn encode(number: u32, extent: Option<&Self>) -> [u8; ENTRY] {
         let mut entry = [0; ENTRY];
         if let Some(Self { offset, bytes, rows, hash }) = extent {
