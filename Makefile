@@ -7,7 +7,8 @@ CORPUS := $(CACHE)/corpus
 VENV := $(CACHE)/venv
 KUBERNETES := $(CACHE)/kubernetes
 OUT := $(CACHE)/demo
-REALSYN := target/debug/realsyn
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+REALSYN := $(TARGET)/debug/realsyn
 
 .PHONY: test kernels api-server demo lint build models corpus python tools soak soak-faults e2e soak-e2e e2e-oldest kubernetes images charts bench-quality bench-pipeline bench-store bench-shuffle bench-placement bench-agent bench-operator test-gpu clean-demo
 
@@ -72,7 +73,7 @@ IMAGES ?= realsyn.dev
 TAG ?= 0.1.0
 images:
 	cargo build --release --workspace --bin realsyn --bin realsyn-controller --bin realsyn-gpu-agent
-	stage-images/containers/build.sh $(IMAGES) $(TAG) target/release
+	stage-images/containers/build.sh $(IMAGES) $(TAG) $(TARGET)/release
 
 # After every change of the CRDs or of the chart.
 charts:
@@ -110,7 +111,7 @@ bench-operator: kubernetes
 
 # What this machine's own GPUs and driver show the agent, do with the kernels' tests, and how fast, beside the processor.
 test-gpu: build
-	target/debug/realsyn-gpu-agent --once --log-format text
+	$(TARGET)/debug/realsyn-gpu-agent --once --log-format text
 	REALSYN_TEST_GPU=1 cargo test --workspace --test cuda
 	cargo run --release --quiet -p realsyn-vectors --example throughput 200000 1024
 
