@@ -190,7 +190,10 @@ async fn read_shard(
     let object = data.objects.iter().find(|o| o.role == role).expect("every shard has the roles of its step");
     let file = sim.get(&object.name).await.ok_or_else(gone)?;
     let (bytes, hash) = match partitions {
-        None => (file.to_vec(), object.hash),
+        None => {
+            assert_eq!(Digest::of_bytes(&file), object.hash, "{step} shard {number}: other bytes than were sealed");
+            (file.to_vec(), object.hash)
+        }
         Some(partitions) => {
             let entries = object.partitions.expect("shuffled roles have an index");
             let index = file.len() - entries as usize * ENTRY;

@@ -14,10 +14,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::{ControlFlow, Range};
 use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use realsyn_plan::judge::{Generations, Question, Verdict, complete, judge_complete, judge_seal};
 use realsyn_plan::layout::{Inventory, layout, made_from, partitions};
 use realsyn_plan::records::{self, Commit, Named, Object, Seal, SealPart, SealedShard};
-use realsyn_plan::shuffle::PartitionTotals;
+use realsyn_plan::shuffle::{ENTRY, Extent, PartitionTotals};
 use realsyn_plan::{Digest, Step, StepId};
 
 pub use by_hand::ByHandError;
@@ -66,6 +67,15 @@ pub enum Committed {
     Won,
     /// Another attempt was first; this one's objects were removed.
     Lost(Box<Commit>),
+}
+
+/// What [`Ledger::partitions`] read.
+#[derive(Clone, Debug)]
+pub struct PartitionFiles {
+    /// In partition order.
+    pub files: Vec<Bytes>,
+    /// Of the files and of the index.
+    pub bytes_read: u64,
 }
 
 /// The records below one root.
@@ -212,11 +222,51 @@ impl Ledger {
         Ok(totals)
     }
 
-    /// The entries of some partitions in a shuffled object's index; of partitions behind the last that has rows there are none.
+    /// An object that a commit publishes.
     ///
     /// # Errors
-    /// [`LedgerError::Gone`] where the object is not there, or too short.
-    pub fn index(
+    /// [`LedgerError::Gone`] where it is not there, or holds other bytes than the commit says.
+    pub fn object(&self, step: StepId, number: u32, object: &Object) -> Result<Bytes, LedgerError> {
+        let bytes = self.store.get(&object.name)?.ok_or_else(|| gone(step, number, object, "missing"))?;
+        if Digest::of_bytes(&bytes) != object.hash { Err(damaged(step, number, object)) } else { Ok(bytes.into()) }
+    }
+
+    /// The files of neighbouring partitions in a shuffled object: their entries in its index, then what they name, which lies
+    /// together. Partitions without rows have none.
+    ///
+    /// # Errors
+    /// [`LedgerError::Gone`] where the object is not there, or holds other bytes than its writer's.
+    pub fn partitions(
+        &self,
+        step: StepId,
+        number: u32,
+        object: &Object,
+        partitions: Range<u32>,
+    ) -> Result<PartitionFiles, LedgerError> {
+        let damaged = || damaged(step, number, object);
+        let index = self.index(step, number, object, partitions.clone())?;
+        let mut read = PartitionFiles { files: Vec::new(), bytes_read: index.len() as u64 };
+        let mut extents = Vec::new();
+        for (partition, entry) in partitions.zip(index.chunks(ENTRY)) {
+            extents.extend(Extent::decode(partition, entry).map_err(|_| damaged())?);
+        }
+        let (Some(first), Some(last)) = (extents.first(), extents.last()) else { return Ok(read) };
+        let start = first.offset;
+        let bytes = Bytes::from(self.range(step, number, object, start..last.offset + last.bytes)?);
+        read.bytes_read += bytes.len() as u64;
+        for extent in &extents {
+            let at = (extent.offset - start) as usize;
+            let file = bytes.slice(at..at + extent.bytes as usize);
+            if Digest::of_bytes(&file) != extent.hash {
+                return Err(damaged());
+            }
+            read.files.push(file);
+        }
+        Ok(read)
+    }
+
+    /// The entries of some partitions in a shuffled object's index; of partitions behind the last that has rows there are none.
+    fn index(
         &self,
         step: StepId,
         number: u32,
@@ -227,11 +277,7 @@ impl Ledger {
         self.range(step, number, object, entries)
     }
 
-    /// Bytes of an object that a commit publishes.
-    ///
-    /// # Errors
-    /// [`LedgerError::Gone`] where the object is not there, or shorter.
-    pub fn range(&self, step: StepId, number: u32, object: &Object, range: Range<u64>) -> Result<Vec<u8>, LedgerError> {
+    fn range(&self, step: StepId, number: u32, object: &Object, range: Range<u64>) -> Result<Vec<u8>, LedgerError> {
         self.store.get_range(&object.name, range).map_err(|error| match error {
             StoreError::Missing(_) => gone(step, number, object, "missing"),
             error => error.into(),
@@ -405,8 +451,7 @@ fn gone(step: StepId, number: u32, object: &Object, how: &'static str) -> Ledger
     LedgerError::Gone { step, number, what: object.role.clone(), how }
 }
 
-/// The error for an object that holds other bytes than its commit says.
-pub fn damaged(step: StepId, number: u32, object: &Object) -> LedgerError {
+fn damaged(step: StepId, number: u32, object: &Object) -> LedgerError {
     gone(step, number, object, "not what was committed")
 }
 

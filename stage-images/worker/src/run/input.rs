@@ -10,13 +10,11 @@ use half::f16;
 use realsyn_crds::{Engine, device};
 use realsyn_dataset::formats::parquet::Limits;
 use realsyn_dataset::formats::{Row, npy, table};
-use realsyn_dataset::protocol::{LedgerError, damaged};
 use realsyn_dataset::store::{AT_ONCE, at_once};
+use realsyn_plan::StepId;
 use realsyn_plan::graph::{Read, Step};
 use realsyn_plan::layout::ShardSpec;
 use realsyn_plan::records::{Commit, Object};
-use realsyn_plan::shuffle::{ENTRY, Extent};
-use realsyn_plan::{Digest, StepId};
 use realsyn_vectors::Kernel;
 
 use super::{Run, StageError};
@@ -216,42 +214,24 @@ impl<'a> Job<'a> {
         Ok(rows)
     }
 
-    /// The files of this shard's partitions: of each writer its entries in the index, then what they name, which lies together.
+    /// The files of this shard's partitions, of each writer.
     fn partition_files(&self, from: StepId, role: &str) -> Result<Vec<PartitionFile>, StageError> {
-        let (numbers, partitions, ledger) = (self.numbers(from), self.spec.group.clone(), &self.run.ledger);
+        let numbers = self.numbers(from);
         let read = at_once(numbers.len(), |n| {
             let number = n as u32;
             let commit = self.run.commit(from, number)?;
             let Some(object) = object_named(&commit, role) else { return Ok(Vec::new()) };
-            let damaged = || damaged(from, number, object);
-            let index = ledger.index(from, number, object, partitions.clone())?;
-            let mut extents = Vec::new();
-            for (partition, entry) in partitions.clone().zip(index.chunks(ENTRY)) {
-                extents.extend(Extent::decode(partition, entry).map_err(|_| damaged())?);
-            }
-            let (Some(first), Some(last)) = (extents.first(), extents.last()) else { return Ok(Vec::new()) };
-            let start = first.offset;
-            let bytes = Bytes::from(ledger.range(from, number, object, start..last.offset + last.bytes)?);
-            self.read.fetch_add((index.len() + bytes.len()) as u64, Ordering::Relaxed);
-            let file = |extent: &Extent| {
-                let at = (extent.offset - start) as usize;
-                let bytes = bytes.slice(at..at + extent.bytes as usize);
-                let intact = Digest::of_bytes(&bytes) == extent.hash;
-                intact.then_some(PartitionFile { number, bytes }).ok_or_else(|| damaged().into())
-            };
-            extents.iter().map(file).collect::<Result<Vec<_>, StageError>>()
+            let read = self.run.ledger.partitions(from, number, object, self.spec.group.clone())?;
+            self.read.fetch_add(read.bytes_read, Ordering::Relaxed);
+            Ok::<_, StageError>(read.files.into_iter().map(|bytes| PartitionFile { number, bytes }).collect())
         })?;
         Ok(read.into_iter().flatten().collect())
     }
 
     fn fetch(&self, step: StepId, number: u32, object: &Object) -> Result<Bytes, StageError> {
-        let missing = || LedgerError::Gone { step, number, what: object.role.clone(), how: "missing" };
-        let bytes = self.run.store().get(&object.name)?.ok_or_else(missing)?;
+        let bytes = self.run.ledger.object(step, number, object)?;
         self.read.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        if Digest::of_bytes(&bytes) != object.hash {
-            return Err(damaged(step, number, object).into());
-        }
-        Ok(bytes.into())
+        Ok(bytes)
     }
 }
 
