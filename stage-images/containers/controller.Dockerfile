@@ -1,5 +1,5 @@
-# The controller's image: its binary, `realsyn-controller`, which the context holds, and of the base the C library alone. It
-# talks to the API server, by the certificate of the pod's account, and to nothing else that needs one.
+# The controller's image: its binary, `realsyn-controller`, which the context holds, and of the base the C library and the
+# certificates of the public authorities, by which it knows a collector of traces. The API server's comes with the pod.
 ARG BASE=buildpack-deps:bookworm-curl
 FROM ${BASE} AS base
 
@@ -7,6 +7,7 @@ FROM scratch
 # Where x86-64 and where others look for the loader.
 COPY --from=base /lib/*-linux-gnu/ld-linux-*.so.? /lib64/
 COPY --from=base /lib/*-linux-gnu/ld-linux-*.so.? /lib/*-linux-gnu/libc.so.6 /lib/*-linux-gnu/libm.so.6 /lib/*-linux-gnu/libgcc_s.so.1 /lib/
+COPY --from=base /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --chmod=0755 realsyn-controller /usr/local/bin/realsyn-controller
 USER 65532:65532
 ENTRYPOINT ["/usr/local/bin/realsyn-controller"]

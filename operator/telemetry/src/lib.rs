@@ -111,8 +111,8 @@ pub fn start(options: Options) -> Telemetry {
 
 fn provider(service: &'static str) -> Result<Option<SdkTracerProvider>, String> {
     let Some(endpoint) = std::env::var(ENDPOINT).ok().filter(|endpoint| !endpoint.is_empty()) else { return Ok(None) };
-    if !endpoint.starts_with("http://") {
-        return Err(format!("`{endpoint}` is no http:// address; spans go to a collector in the cluster, without TLS"));
+    if !["http://", "https://"].iter().any(|scheme| endpoint.starts_with(scheme)) {
+        return Err(format!("`{endpoint}` begins with neither http:// nor https://"));
     }
     let exporter = SpanExporter::builder().with_http().with_http_client(collector::Client::default());
     let exporter = exporter.with_protocol(Protocol::HttpBinary).build().map_err(|error| error.to_string())?;

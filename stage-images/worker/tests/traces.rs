@@ -4,9 +4,10 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -15,6 +16,8 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use prost::Message;
 use realsyn_plan::report::Report;
 use realsyn_plan::trace::traceparent;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use support::small_build;
 
 const STEP: &str = "documents/extract";
@@ -31,35 +34,64 @@ fn realsyn(folder: &Path, args: &[&str], env: &[(&str, &str)]) -> (i32, String, 
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
+type Batches = Receiver<ExportTraceServiceRequest>;
+
 /// A collector: an HTTP server that takes batches for as long as the test lasts.
-fn collector() -> (String, Receiver<ExportTraceServiceRequest>) {
+fn collector() -> (String, Batches) {
+    let (port, batches) = collector_behind(|connection| connection);
+    (format!("http://127.0.0.1:{port}"), batches)
+}
+
+/// The same behind TLS; the certificate in this file is for it.
+fn collector_with_tls(certificate: &Path) -> (String, Batches) {
+    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    std::fs::write(certificate, own.cert.pem()).unwrap();
+    let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let config = Arc::new(config.with_single_cert(vec![own.cert.der().clone()], key).unwrap());
+    let (port, batches) = collector_behind(move |connection| {
+        StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), connection)
+    });
+    (format!("https://localhost:{port}"), batches)
+}
+
+fn collector_behind<C: Read + Write>(layer: impl Fn(TcpStream) -> C + Send + 'static) -> (u16, Batches) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let port = listener.local_addr().unwrap().port();
     let (tell, batches) = channel();
     std::thread::spawn(move || {
         for connection in listener.incoming() {
-            let mut connection = BufReader::new(connection.unwrap());
-            let (mut head, mut line) = (String::new(), String::new());
-            while connection.read_line(&mut line).unwrap() > 2 {
-                head.push_str(&line.to_lowercase());
-                line.clear();
-            }
-            assert!(head.starts_with("post /v1/traces "), "{head}");
-            assert!(head.contains("content-type: application/x-protobuf"), "{head}");
-            let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()).unwrap();
-            let mut body = vec![0; length.parse().unwrap()];
-            connection.read_exact(&mut body).unwrap();
-            connection.get_mut().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
-            if tell.send(ExportTraceServiceRequest::decode(&body[..]).unwrap()).is_err() {
+            // Who does not trust the certificate goes away.
+            let Some(batch) = one_batch(layer(connection.unwrap())) else { continue };
+            if tell.send(batch).is_err() {
                 return;
             }
         }
     });
-    (endpoint, batches)
+    (port, batches)
+}
+
+fn one_batch(connection: impl Read + Write) -> Option<ExportTraceServiceRequest> {
+    let mut connection = BufReader::new(connection);
+    let (mut head, mut line) = (String::new(), String::new());
+    while connection.read_line(&mut line).ok()? > 2 {
+        head.push_str(&line.to_lowercase());
+        line.clear();
+    }
+    assert!(head.starts_with("post /v1/traces "), "{head}");
+    assert!(head.contains("content-type: application/x-protobuf"), "{head}");
+    let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()).unwrap();
+    let mut body = vec![0; length.parse().unwrap()];
+    connection.read_exact(&mut body).unwrap();
+    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    connection.get_mut().write_all(answer).unwrap();
+    connection.get_mut().flush().unwrap();
+    Some(ExportTraceServiceRequest::decode(&body[..]).unwrap())
 }
 
 /// Everything that has come in. A process that has ended has sent all it will.
-fn spans(batches: &Receiver<ExportTraceServiceRequest>) -> Vec<Span> {
+fn spans(batches: &Batches) -> Vec<Span> {
     let resources = batches.try_iter().flat_map(|batch| batch.resource_spans);
     resources.flat_map(|resource| resource.scope_spans).flat_map(|scope| scope.spans).collect()
 }
@@ -115,6 +147,21 @@ fn what_pods_do_belongs_to_the_trace_that_they_are_given() {
 }
 
 #[test]
+fn a_collector_behind_tls_is_told_only_if_its_certificate_is_trusted() {
+    let folder = small_build();
+    let certificate = folder.path().join("collector.pem");
+    let (endpoint, batches) = collector_with_tls(&certificate);
+    let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str());
+    let (code, _, said) = realsyn(folder.path(), &["advance"], &[endpoint]);
+    assert!(code == 0 && said.contains("spans cannot be sent") && said.contains("certificate"), "{code}: {said}");
+    assert!(spans(&batches).is_empty());
+    let trusted = ("SSL_CERT_FILE", certificate.to_str().unwrap());
+    let (code, _, said) = realsyn(folder.path(), &["advance"], &[endpoint, trusted]);
+    assert_eq!((code, said.as_str()), (0, ""));
+    assert!(spans(&batches).iter().any(|span| span.name == "advance"));
+}
+
+#[test]
 fn a_collector_that_is_away_changes_nothing() {
     let folder = small_build();
     let (_, report, _) = realsyn(folder.path(), &["advance"], &[]);
@@ -124,7 +171,7 @@ fn a_collector_that_is_away_changes_nothing() {
     let endpoints = [
         (format!("http://{closed}"), "spans cannot be sent"),
         (format!("http://{}", silent.local_addr().unwrap()), ""),
-        ("https://collector:4318".to_owned(), "no traces are sent"),
+        ("grpc://collector:4317".to_owned(), "neither http:// nor https://; no traces are sent"),
         ("".to_owned(), ""),
     ];
     for (endpoint, words) in endpoints {
