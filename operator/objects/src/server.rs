@@ -150,6 +150,8 @@ fn arguments(build: &BuildSpec, model: String, count: u32) -> Vec<String> {
         // Never a file that can run code.
         ("--load-format", "safetensors".to_owned()),
         ("--max-model-len", length.to_string()),
+        // At most; the worker asks as many questions at once as there is memory for on the GPUs that it finds.
+        ("--max-num-seqs", memory::MOST_SEQUENCES.to_string()),
         ("--tensor-parallel-size", count.to_string()),
         // What `plan::memory` leaves to the allocator.
         ("--gpu-memory-utilization", "0.9".to_owned()),
@@ -234,6 +236,7 @@ mod tests {
             "--dtype=bfloat16",
             "--load-format=safetensors",
             "--max-model-len=1072",
+            "--max-num-seqs=512",
             "--tensor-parallel-size=4",
             "--gpu-memory-utilization=0.9",
             "--seed=0",

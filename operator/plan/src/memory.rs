@@ -19,6 +19,9 @@ use realsyn_crds::{BuildSpec, Dtype, ModelRef, Stage};
 const CONTEXT: u64 = 1 << 30;
 /// The smallest batch that is worth a GPU.
 const LEAST_BATCH: u32 = 16;
+/// The most sequences that a language model's server works on side by side. It is also the largest batch that vLLM records
+/// a CUDA graph for: a larger one pays for the launch of every kernel.
+pub const MOST_SEQUENCES: u32 = 512;
 
 /// What a model holds, in numbers rather than bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,8 +182,7 @@ pub fn least(model: &Model, dtype: Dtype, gpus: u32) -> u64 {
     needed(model, dtype, gpus, LEAST_BATCH)
 }
 
-/// The largest batch that fits on each of `gpus` devices of so many bytes; `None` if not even one item does. A worker asks
-/// for the device that it finds, and takes fewer where more bring nothing.
+/// The largest batch that fits on each of `gpus` devices of so many bytes; `None` if not even one item does.
 pub fn batch_for(model: &Model, dtype: Dtype, gpus: u32, device_bytes: u64) -> Option<u32> {
     let (fixed, item) = parts(model, dtype, gpus);
     let usable = u128::from(device_bytes) * 9 / 10;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::node::{Bar, Cut, Shape, Unit};
 use super::product::Product;
+use super::sources::named;
 use super::why::Why;
 use super::{Demand, Resource};
 
@@ -185,6 +186,16 @@ fn name(unit: &Unit) -> String {
         Cut::Whole => product,
         Cut::Slice => format!("{product}-SHARED"),
         Cut::Mig(profile) => format!("{product}-MIG-{profile}"),
+    }
+}
+
+/// The bytes of what a pod is given, by its name ([`NodeFit::unit`](super::NodeFit::unit)): at least so many. `None` where the
+/// name does not tell, as of a slice, whose GPU others use, too.
+pub fn bytes_of(unit: &str) -> Option<u64> {
+    match unit.split_once("-MIG-") {
+        Some((_, profile)) => named(profile),
+        None if unit.ends_with("-SHARED") => None,
+        None => Product::parse(unit)?.memory_gb.map(|gb| u64::from(gb) * 1_000_000_000),
     }
 }
 

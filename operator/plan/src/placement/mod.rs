@@ -31,6 +31,7 @@ pub use affinity::{Affinity, Expression, Operator, Term};
 pub use allocation::{Allocation, Resource};
 pub use demand::{Demand, VECTORS};
 pub use finish::{Ahead, Finish, Rates};
+pub use fit::bytes_of;
 pub use inventory::Inventory;
 pub use node::{GPU_TAINT, NodeFacts, NodeGpus, QUARANTINE_TAINT, Source, Taint, Toleration};
 pub use place::{NodeFit, Placeable, Placement, Unfit};

@@ -292,7 +292,7 @@ fn capability(text: &str) -> Option<Capability> {
 }
 
 /// The memory in a profile's name, in the least that a GB can mean.
-fn named(profile: &str) -> Option<u64> {
+pub(super) fn named(profile: &str) -> Option<u64> {
     let gb = profile.split('.').find_map(|part| part.strip_suffix("gb"))?;
     gb.parse::<u64>().ok().filter(|gb| *gb < 1 << 20).map(|gb| gb * 1_000_000_000)
 }

@@ -43,6 +43,11 @@ impl Gpus {
         &self.product
     }
 
+    /// How many they are.
+    pub fn count(&self) -> u32 {
+        self.count
+    }
+
     /// What passed since the last shard was charged. Shards that are computed at once share the time, so that their sum is
     /// never more than the pod held.
     pub fn charge(&self, records: u64) -> Spent {
