@@ -7,7 +7,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
-use realsyn_crds::GpuNodeStatus;
+use realsyn_crds::{GpuDevice, GpuNodeStatus};
 
 use crate::facts::{Device, Facts};
 use crate::xid;
@@ -20,6 +20,7 @@ pub struct Metrics {
     registry: Registry,
     utilization: Readings,
     memory_used: Readings,
+    memory_peak: Readings,
     memory: Readings,
     temperature: Readings,
     power: Readings,
@@ -58,6 +59,7 @@ impl Default for Metrics {
         let new = Self {
             utilization: readings("utilization", "Share of time in which a kernel ran", Some(Unit::Ratios)),
             memory_used: readings("memory_used", "Memory in use", Some(Unit::Bytes)),
+            memory_peak: readings("memory_peak", "Most memory seen in use since nobody held it", Some(Unit::Bytes)),
             memory: readings("memory", "Memory", Some(Unit::Bytes)),
             temperature: readings("temperature", "Temperature of the chip", Some(Unit::Celsius)),
             power: readings("power", "Power drawn", Some(Unit::Other("watts".to_owned()))),
@@ -103,12 +105,15 @@ impl Metrics {
         for failure in &facts.failures {
             self.failures.get_or_create(&[("call", failure.call)]).inc();
         }
+        let labels = |device: &GpuDevice| [("uuid", device.uuid.clone()), ("product", device.product.clone())];
+        let peak = |device| self.memory_peak.get(&labels(device)).map_or(0.0, |bytes| bytes.get());
+        let peaks: Vec<f64> = status.devices.iter().map(peak).collect();
         // Of a device that is no longer there nothing must stay.
         for family in self.readings() {
             family.clear();
         }
-        for device in &status.devices {
-            let labels = [("uuid", device.uuid.clone()), ("product", device.product.clone())];
+        for (device, peak) in status.devices.iter().zip(peaks) {
+            let labels = labels(device);
             let set = |family: &Readings, value: Option<f64>| {
                 if let Some(value) = value {
                     family.get_or_create(&labels).set(value);
@@ -123,7 +128,10 @@ impl Metrics {
             };
             let Some(seen) = facts.devices.iter().flatten().find(is_this) else { continue };
             set(&self.utilization, seen.readings.utilization.map(|percent| f64::from(percent) / 100.0));
-            set(&self.memory_used, seen.readings.memory_used.map(|bytes| bytes as f64));
+            let used = seen.readings.memory_used.map(|bytes| bytes as f64);
+            set(&self.memory_used, used);
+            let held = device.allocated || device.instances.iter().any(|instance| instance.allocated);
+            set(&self.memory_peak, used.into_iter().chain(held.then_some(peak)).reduce(f64::max));
             set(&self.temperature, seen.readings.temperature.map(f64::from));
             set(&self.power, seen.readings.power.map(|milliwatts| f64::from(milliwatts) / 1000.0));
             set(&self.throttle, seen.readings.throttle.map(|bits| bits as f64));
@@ -138,10 +146,11 @@ impl Metrics {
         self.xids.get_or_create(&[("uuid", uuid), ("product", product), ("xid", number)]).inc();
     }
 
-    fn readings(&self) -> [&Readings; 10] {
+    fn readings(&self) -> [&Readings; 11] {
         [
             &self.utilization,
             &self.memory_used,
+            &self.memory_peak,
             &self.memory,
             &self.temperature,
             &self.power,
@@ -151,5 +160,29 @@ impl Metrics {
             &self.healthy,
             &self.allocated,
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::Readings as Seen;
+
+    #[test]
+    fn the_peak_of_memory_is_that_of_who_holds_it() {
+        let metrics = Metrics::default();
+        let peak = |used: Option<u64>, allocated: bool| {
+            let readings = Seen { memory_used: used, ..Seen::default() };
+            let seen = Device { uuid: Some("GPU-1".into()), readings, ..Device::default() };
+            let device = GpuDevice { uuid: "GPU-1".into(), product: "A100".into(), allocated, ..GpuDevice::default() };
+            let facts = Facts { devices: Some(vec![seen]), ..Facts::default() };
+            metrics.looked(&facts, &GpuNodeStatus { devices: vec![device], ..GpuNodeStatus::default() });
+            let text = metrics.text();
+            let line = text.lines().find(|line| line.starts_with("realsyn_gpu_memory_peak_bytes{"));
+            line.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap())
+        };
+        let looks = [(None, false), (Some(1), false), (Some(9), true), (Some(5), true), (None, true), (Some(2), false)];
+        let told = looks.map(|(used, allocated)| peak(used, allocated));
+        assert_eq!(told, [None, Some(1.0), Some(9.0), Some(9.0), Some(9.0), Some(2.0)]);
     }
 }
