@@ -1,8 +1,8 @@
 //! Injuries to a cluster while a build runs, in a seeded order; each hits something that is at work, and the build must get
 //! further before the next.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, VecDeque};
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -13,8 +13,8 @@ use realsyn_cluster::{NODE_NAME, Node, Process, until};
 use realsyn_e2e::S3Server;
 use serde_json::Value;
 
-use super::Controller;
 use super::support::NAMESPACE;
+use super::{Build, Controller};
 
 /// How long a build may take to get a commit further, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -23,7 +23,7 @@ const WORKER: &str = "[r]ealsyn stage ";
 
 /// What happens to a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Injury {
+pub enum Injury {
     WorkersKilled,
     ShimsKilled,
     Killed(Process),
@@ -55,7 +55,7 @@ const ALL: &[Injury] = &[
 ];
 
 /// So many injuries: all of them in a random order, and again.
-fn schedule(seed: u64, count: usize) -> Vec<Injury> {
+fn schedule(seed: u64, count: usize) -> VecDeque<Injury> {
     // SplitMix64 (Steele, Lea, Flood, OOPSLA 2014).
     let draw = |n: u64| {
         let mut z = seed.wrapping_add(n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
@@ -71,29 +71,35 @@ fn schedule(seed: u64, count: usize) -> Vec<Injury> {
     rounds.take(count).collect()
 }
 
-/// The build `part` and its release `part-v1`, and everything that they need.
+/// A cluster, and what it needs.
 pub struct Patient<'a> {
     pub node: &'a Node,
     pub s3: &'a mut S3Server,
     pub controller: Option<Controller>,
-    /// The build's file, and the same with another setting of one stage.
-    pub files: [&'a Path; 2],
-    /// Where the store keeps its objects.
-    pub objects: PathBuf,
+    /// The build that runs now.
+    pub build: Build,
+    /// Those that are still to come.
+    pub injuries: VecDeque<Injury>,
+}
+
+/// All injuries in a random order; `REALSYN_SEED` and `REALSYN_INJURIES` choose another, and more or fewer.
+pub fn injuries() -> VecDeque<Injury> {
+    let number = |name: &str, usual: u64| std::env::var(name).map_or(usual, |n| n.parse().unwrap());
+    let (seed, count) = (number("REALSYN_SEED", 1), number("REALSYN_INJURIES", ALL.len() as u64));
+    eprintln!("seed {seed}, {count} injuries");
+    schedule(seed, count as usize)
 }
 
 impl Patient<'_> {
-    /// Injures until the schedule ends or the release is published. `REALSYN_SEED` and `REALSYN_INJURIES` choose another.
+    /// Injures until no injury is left or the release is published.
     pub fn suffer(&mut self) {
-        let number = |name: &str, usual: u64| std::env::var(name).map_or(usual, |n| n.parse().unwrap());
-        let (seed, count) = (number("REALSYN_SEED", 1), number("REALSYN_INJURIES", ALL.len() as u64));
-        eprintln!("seed {seed}, {count} injuries");
         let began = Instant::now();
-        for (n, injury) in schedule(seed, count as usize).into_iter().enumerate() {
+        while !self.injuries.is_empty() {
             if !self.at_work() {
-                eprintln!("published before injury {n}, {injury:?}");
+                eprintln!("{} is published, and {} injuries are left", self.build.release, self.injuries.len());
                 return;
             }
+            let injury = self.injuries.pop_front().expect("it was not empty");
             let before = self.commits();
             let hit = self.injure(injury).unwrap_or_else(|error| panic!("{injury:?}: {error:#}"));
             eprintln!("{:5.0} s: {injury:?}: {hit}", began.elapsed().as_secs_f64());
@@ -139,10 +145,10 @@ impl Patient<'_> {
                 Ok("no pod was left in between".to_owned())
             }
             Injury::ChangedTwiceInASecond => {
-                let [file, changed] = self.files.map(|file| file.to_str().expect("UTF-8").to_owned());
                 let began = Instant::now();
-                self.kubectl(&["apply", "--server-side", "-f", &changed])?;
-                self.kubectl(&["apply", "--server-side", "-f", &file])?;
+                for file in [&self.build.changed, &self.build.file] {
+                    self.kubectl(&["apply", "--server-side", "-f", file.to_str().expect("UTF-8")])?;
+                }
                 Ok(format!("there and back within {:.1} s", began.elapsed().as_secs_f64()))
             }
             Injury::CommitsLate => self.commit_late(),
@@ -223,7 +229,7 @@ impl Patient<'_> {
 
     fn suspend(&self, whether: bool) -> Result<()> {
         let patch = format!(r#"{{"spec":{{"suspend":{whether}}}}}"#);
-        self.kubectl(&["patch", "rsb", "part", "--type=merge", "-p", &patch]).map(drop)
+        self.kubectl(&["patch", "rsb", &self.build.name, "--type=merge", "-p", &patch]).map(drop)
     }
 
     /// Waits until a worker is at work; false if there is nothing left to do.
@@ -235,12 +241,12 @@ impl Patient<'_> {
     }
 
     fn is_published(&self) -> bool {
-        self.kubectl(&["get", "rsr", "part-v1", "-o", "jsonpath={.status.digest}"])
+        self.kubectl(&["get", "rsr", &self.build.release, "-o", "jsonpath={.status.digest}"])
             .is_ok_and(|digest| !digest.is_empty())
     }
 
     fn commits(&self) -> usize {
-        names_below(&self.objects).iter().filter(|name| name.contains(".commit.json")).count()
+        names_below(&self.build.objects).iter().filter(|name| name.contains(".commit.json")).count()
     }
 
     fn state(&self) -> String {
@@ -305,8 +311,8 @@ impl Recorder {
         Self { lines, watch, thread: Some(thread) }
     }
 
-    /// The Jobs that were made for a stage after it was sealed, by the last word of these statuses.
-    pub fn after_sealed(&self, objects: &[Value]) -> Result<Vec<String>> {
+    /// The Jobs of a build and its release that were made for a stage after it was sealed, by the last word of their statuses.
+    pub fn after_sealed(&self, build: &str, objects: &[Value]) -> Result<Vec<String>> {
         let mut sealed: BTreeMap<&str, &str> = BTreeMap::new();
         for stage in objects.iter().flat_map(|o| o["status"]["stages"].as_array().into_iter().flatten()) {
             sealed.insert(
@@ -315,9 +321,10 @@ impl Recorder {
             );
         }
         let lines = self.lines.lock().unwrap();
-        anyhow::ensure!(lines.len() > 20, "only {} Jobs were seen", lines.len());
+        let own: Vec<_> = lines.iter().filter(|(name, _)| name.starts_with(&format!("{build}-"))).collect();
+        anyhow::ensure!(own.len() > 20, "only {} Jobs were seen", own.len());
         // RFC 3339 in one zone and to the second: the order of texts is that of times.
-        let late = lines
+        let late = own
             .iter()
             .filter(|(_, (at, stage))| sealed.get(stage.as_str()).is_some_and(|sealed| at.as_str() > *sealed));
         Ok(late.map(|(name, (at, _))| format!("{name} at {at}")).collect())

@@ -47,20 +47,45 @@ impl Drop for Controller {
     }
 }
 
-fn manifests(models: &Path, s3: &S3Server) -> String {
+/// A build, its release, and their files.
+pub struct Build {
+    name: String,
+    release: String,
+    file: PathBuf,
+    /// The same with another setting of one stage.
+    changed: PathBuf,
+    /// Where the store keeps its objects.
+    objects: PathBuf,
+}
+
+impl Build {
+    /// The first, second … build, each below a root of its own.
+    fn new(number: u32, folder: &Path, models: &Path, s3: &S3Server) -> Self {
+        let name = if number == 1 { "part".to_owned() } else { format!("part{number}") };
+        let (file, changed) = (folder.join(format!("{name}.yaml")), folder.join(format!("{name}-changed.yaml")));
+        let text = manifests(&name, models, s3);
+        std::fs::write(&file, &text).unwrap();
+        let other = "  stages:\n    sentenceScore: {perplexity: {min: 30, max: 150}}\n";
+        std::fs::write(&changed, text.replace("  stages:\n", other)).unwrap();
+        let objects = folder.join("s3").join(S3Server::BUCKET).join(&name);
+        Self { release: format!("{name}-v1"), name, file, changed, objects }
+    }
+}
+
+fn manifests(name: &str, models: &Path, s3: &S3Server) -> String {
     let sha = |name: &str| realsyn_models::folder_sha256(&models.join(name)).unwrap();
     let (clip, language) = (sha("demo-clip"), sha("smollm2-135m-instruct"));
     format!(
         "apiVersion: realsyn.dev/v1alpha1
 kind: RealSynBuild
-metadata: {{name: part, namespace: {NAMESPACE}}}
+metadata: {{name: {name}, namespace: {NAMESPACE}}}
 spec:
   source:
     format: obelics
     uri: pvc://data/corpus
     imageMirrors: [{{prefix: https://openstax.example/, uri: pvc://images}}]
   storage:
-    uri: s3://{bucket}/builds
+    uri: s3://{bucket}/{name}
     endpoint: {endpoint}
     region: us-east-1
     credentials: {{secretName: s3}}
@@ -75,9 +100,9 @@ spec:
 ---
 apiVersion: realsyn.dev/v1alpha1
 kind: RealSynRelease
-metadata: {{name: part-v1, namespace: {NAMESPACE}}}
+metadata: {{name: {name}-v1, namespace: {NAMESPACE}}}
 spec:
-  buildRef: {{name: part}}
+  buildRef: {{name: {name}}}
   samplesPerShard: 10
 ",
         bucket = S3Server::BUCKET,
@@ -116,17 +141,12 @@ fn a_build_on_a_real_node_ends_with_the_digest_of_the_local_run() {
     let Some((models, openstax)) = inputs(NAME) else { return };
     let pictures = openstax.join("images").canonicalize().unwrap();
     let folder = open_folder();
-    let documents = std::env::var("REALSYN_DOCUMENTS").map_or(6, |n| n.parse().unwrap());
-    // Of a larger corpus more shards, so that there is always a commit to come that an injury can wait for.
-    let files = (documents / 5).max(3);
-    write_corpus(&folder.path().join("corpus"), &sample(&openstax, documents, 160).unwrap(), files).unwrap();
+    write_corpus(&folder.path().join("corpus"), &sample(&openstax, 6, 160).unwrap(), 3).unwrap();
 
     let node = Node::start(&Options::default()).unwrap();
     let mut s3 = S3Server::start_on(&folder.path().join("s3"), HOST_ADDRESS.parse::<Ipv4Addr>().unwrap()).unwrap();
-    let file = folder.path().join("build.yaml");
-    let text = manifests(&models, &s3);
-    std::fs::write(&file, &text).unwrap();
-    let expected = local_digest(folder.path(), &file, &models, &pictures);
+    let build = Build::new(1, folder.path(), &models, &s3);
+    let expected = local_digest(folder.path(), &build.file, &models, &pictures);
 
     give_scratch_space(&node);
     // A disk of its own, which can be filled.
@@ -151,31 +171,36 @@ fn a_build_on_a_real_node_ends_with_the_digest_of_the_local_run() {
         Ok(node.kubectl(&["wait", "--for=condition=Established", "crd/realsynbuilds.realsyn.dev"]).is_ok())
     })
     .unwrap();
-    kubectl(&["apply", "--server-side", "-f", file.to_str().unwrap()]).unwrap();
 
     let recorder = Recorder::start(&node);
-    let changed = folder.path().join("changed.yaml");
-    let other = "  stages:\n    sentenceScore: {perplexity: {min: 30, max: 150}}\n";
-    std::fs::write(&changed, text.replace("  stages:\n", other)).unwrap();
-    let objects = folder.path().join("s3").join(S3Server::BUCKET);
-    let files = [file.as_path(), changed.as_path()];
     let mut patient =
-        Patient { node: &node, s3: &mut s3, controller: Some(controller), files, objects: objects.clone() };
-    patient.suffer();
-
-    let waited = kubectl(&["wait", "--for=condition=Ready", "--timeout", PATIENCE, "rsr/part-v1"]);
-    let state = kubectl(&["get", "rsb,rsr,jobs,pods", "-o", "wide"]).unwrap();
-    waited
-        .unwrap_or_else(|error| panic!("{error:#}\n{state}\n{}", kubectl(&["get", "rsb,rsr", "-o", "yaml"]).unwrap()));
-    eprintln!("{state}");
-    let digest = kubectl(&["get", "rsr", "part-v1", "-o", "jsonpath={.status.digest}"]).unwrap();
-    assert_eq!(digest, expected);
-    let object = |name: &str| serde_json::from_str(&kubectl(&["get", name, "-o", "json"]).unwrap()).unwrap();
-    let again = recorder.after_sealed(&[object("rsb/part"), object("rsr/part-v1")]).unwrap();
-    assert!(again.is_empty(), "sealed, and made again: {again:?}");
-    // A commit that does not count any more is voided: nothing was committed twice, or lost and made anew.
-    let void: Vec<String> = names_below(&objects).into_iter().filter(|name| name.contains(".void")).collect();
-    assert!(void.is_empty(), "{void:?}");
+        Patient { node: &node, s3: &mut s3, controller: Some(controller), build, injuries: chaos::injuries() };
+    // Another build suffers what is left when one is published.
+    for number in 2.. {
+        let build = &patient.build;
+        kubectl(&["apply", "--server-side", "-f", build.file.to_str().unwrap()]).unwrap();
+        patient.suffer();
+        let build = &patient.build;
+        let (rsb, rsr) = (format!("rsb/{}", build.name), format!("rsr/{}", build.release));
+        let waited = kubectl(&["wait", "--for=condition=Ready", "--timeout", PATIENCE, &rsr]);
+        let state = kubectl(&["get", "rsb,rsr,jobs,pods", "-o", "wide"]).unwrap();
+        waited.unwrap_or_else(|error| {
+            panic!("{error:#}\n{state}\n{}", kubectl(&["get", "rsb,rsr", "-o", "yaml"]).unwrap())
+        });
+        eprintln!("{state}");
+        let digest = kubectl(&["get", &rsr, "-o", "jsonpath={.status.digest}"]).unwrap();
+        assert_eq!(digest, expected);
+        let object = |name: &str| serde_json::from_str(&kubectl(&["get", name, "-o", "json"]).unwrap()).unwrap();
+        let again = recorder.after_sealed(&build.name, &[object(&rsb), object(&rsr)]).unwrap();
+        assert!(again.is_empty(), "sealed, and made again: {again:?}");
+        // A commit that does not count any more is voided: nothing was committed twice, or lost and made anew.
+        let void: Vec<String> = names_below(&build.objects).into_iter().filter(|name| name.contains(".void")).collect();
+        assert!(void.is_empty(), "{void:?}");
+        if patient.injuries.is_empty() {
+            break;
+        }
+        patient.build = Build::new(number, folder.path(), &models, patient.s3);
+    }
 
     // What a person asks beside the store, in pods with his own rights.
     let plugin = |args: &[&str]| {
@@ -184,7 +209,7 @@ fn a_build_on_a_real_node_ends_with_the_digest_of_the_local_run() {
         assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     };
-    let planned = plugin(&["plan", "-f", file.to_str().unwrap()]);
+    let planned = plugin(&["plan", "-f", patient.build.file.to_str().unwrap()]);
     assert!(planned.contains(" 0 stages to run"), "{planned}");
     let held = plugin(&["affected", &"0".repeat(32)]);
     assert!(held.starts_with(&format!("part-v1: does not hold it (digest {}", &expected[..8])), "{held}");
