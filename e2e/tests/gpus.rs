@@ -41,9 +41,9 @@ const LATER: Duration = Duration::from_secs(600);
 #[test]
 fn a_gpu_that_dies_in_mid_stage_costs_no_shard_and_no_retry() {
     const NAME: &str = "a_gpu_that_dies_in_mid_stage_costs_no_shard_and_no_retry";
-    let helm = Binaries::default_folder().require_tool("helm").map_err(|error| error.to_string());
+    let tool = |name| Binaries::default_folder().require_tool(name).err().map(|error| error.to_string());
     let Some((models, openstax)) = inputs(NAME) else { return };
-    if skip(NAME, helm.err()) {
+    if skip(NAME, tool("helm")) || skip(NAME, tool("kwok")) {
         return;
     }
     let folder = open_folder();

@@ -23,6 +23,7 @@ const LATER: Duration = Duration::from_secs(900);
 const PATIENCE: &str = "40";
 
 #[test]
+#[ignore = "eleven minutes: `make e2e`"]
 fn generate_runs_beside_a_server_that_holds_its_gpus_or_says_why_not() {
     const NAME: &str = "generate_runs_beside_a_server_that_holds_its_gpus_or_says_why_not";
     let helm = Binaries::default_folder().require_tool("helm").map_err(|error| error.to_string());
