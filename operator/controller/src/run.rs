@@ -28,7 +28,7 @@ use crate::clean_up;
 use crate::context::{Context, Options};
 use crate::gpu::agents;
 use crate::gpu::guard::{Changed, Guard};
-use crate::gpu::nodes::{GpuNode, Nodes, strip_node};
+use crate::gpu::nodes::{GpuNode, Nodes, strip_gpu_node, strip_node};
 use crate::health::Health;
 use crate::kinds::{Kind, KindExt};
 use crate::lease::Contender;
@@ -40,7 +40,7 @@ use crate::watches::{News, Watched, as_it_is, follow};
 
 /// Changes come in bursts: a Job and its pods. Together they are one reconcile.
 const DEBOUNCE: Duration = Duration::from_millis(100);
-/// Builds and releases in one answer: their specs and statuses are long.
+/// Builds, releases and nodes in one answer: their specs and statuses are long.
 const PAGE_OF_OBJECTS: u32 = 100;
 /// How long the reconciles, and then the Lease, may take to end once the process is told to: kubelet waits for thirty
 /// seconds.
@@ -358,11 +358,11 @@ impl NodeCaches {
                 _ = tell.unbounded_send(changed);
             }
         }
-        let all = watcher::Config::default;
+        let few = || watcher::Config::default().page_size(PAGE_OF_OBJECTS);
         let api: Api<Node> = Api::all(client.clone());
-        tasks.spawn(follow(watched("nodes"), api, all(), self.nodes, strip_node, names(tell.clone())));
+        tasks.spawn(follow(watched("nodes"), api, few(), self.nodes, strip_node, names(tell.clone())));
         let api: Api<GpuNode> = Api::all(client.clone());
-        tasks.spawn(follow(watched("gpunodes"), api, all(), self.gpu_nodes, as_it_is, names(tell)));
+        tasks.spawn(follow(watched("gpunodes"), api, few(), self.gpu_nodes, strip_gpu_node, names(tell)));
     }
 }
 

@@ -10,20 +10,20 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, ServiceAccount};
-use kube::api::{DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod, ServiceAccount};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Resource};
 use realsyn_cluster::{ControlPlane, Process};
 use realsyn_controller::context::Options;
 use realsyn_controller::kinds::{Kind, KindExt};
 use realsyn_controller::names;
-use realsyn_crds::{RealSynBuild, Stage};
+use realsyn_crds::{GROUP, GpuDevice, GpuNodeStatus, GpuSummary, RealSynBuild, Stage, VERSION};
 use realsyn_plan::graph::{BUILD, Sharding, Step};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use support::binary::Binary;
+use support::binary::{Binary, Memory};
 use support::fault::Faults;
 use support::site::{Server, Site, on_a_control_plane, options};
 use support::{Fate, Script, World, examples, is, until};
@@ -39,6 +39,8 @@ const AT_ONCE: usize = 16;
 const STORM: usize = 100;
 /// Objects that the controller reconciles at once, by default.
 const CONCURRENCY: u16 = 8;
+/// Nodes of eight GPUs.
+const NODES: usize = 5000;
 /// The most bytes of a status.
 const STATUS: usize = 64 * 1024;
 
@@ -58,6 +60,12 @@ fn a_storm_of_builds() {
 #[ignore = "a benchmark: make bench-operator"]
 fn thousands_of_objects() {
     bench("thousands_of_objects", async |plane, api, table| crowd(plane, api, table).await);
+}
+
+#[test]
+#[ignore = "a benchmark: make bench-operator"]
+fn thousands_of_nodes() {
+    bench("thousands_of_nodes", async |plane, api, table| inventory(plane, api, table).await);
 }
 
 fn bench(name: &str, bench: impl AsyncFnOnce(&ControlPlane, &Server, &mut Table) -> Result<()>) {
@@ -384,6 +392,83 @@ async fn crowd(plane: &ControlPlane, api: &Server, table: &mut Table) -> Result<
     let measured = format!("{at:.0} MiB, {:.2} KiB a pod", slope * 1024.0);
     table.row("memory with 100,000 pods beside them, resident, by that slope", "≤ 128 MiB", measured, at <= 128.0);
     binary.end().await
+}
+
+/// What the GPUs of thousands of nodes cost.
+async fn inventory(plane: &ControlPlane, api: &Server, table: &mut Table) -> Result<()> {
+    // It would take nodes without a kubelet for dead.
+    plane.kill(Process::ControllerManager)?;
+    let name = |n: usize| format!("gpu-{n}");
+    let nodes: Api<Node> = Api::all(api.client.clone());
+    fill(&nodes, NODES, |n| Ok(serde_json::from_value(json!({ "metadata": { "name": name(n) } }))?)).await?;
+    let offered =
+        json!({ "status": { "allocatable": { "nvidia.com/gpu": "8" }, "capacity": { "nvidia.com/gpu": "8" } } });
+    say(&nodes, |n| (name(n), offered.clone())).await?;
+    let before = settled(plane).await?;
+
+    let kind = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, VERSION, "GpuNode"), "gpunodes");
+    let gpu_nodes: Api<DynamicObject> = Api::all_with(api.client.clone(), &kind);
+    fill(&gpu_nodes, NODES, |n| Ok(DynamicObject::new(&name(n), &kind).data(json!({ "spec": {} })))).await?;
+    say(&gpu_nodes, |n| (name(n), json!({ "status": eight_gpus(n) }))).await?;
+    let after = settled(plane).await?;
+    table.note(&format!("memory with {NODES} nodes, resident"), before.to_string());
+    table.note("memory with their GpuNodes, resident", after.to_string());
+    let cost = after.resident - before.resident;
+    table.row("what 5,000 GpuNodes of eight devices cost", "≤ 30 MiB", format!("{cost:.0} MiB"), cost <= 30.0);
+    Ok(())
+}
+
+/// Patches the status of each of the nodes.
+async fn say<K>(api: &Api<K>, status: impl Fn(usize) -> (String, Value)) -> Result<()>
+where
+    K: Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let each = stream::iter((0..NODES).map(status)).map(async |(name, status)| {
+        api.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await.map(drop)
+    });
+    Ok(each.buffer_unordered(AT_ONCE).try_collect().await?)
+}
+
+/// The memory of a controller that has just started and seen every node.
+async fn settled(plane: &ControlPlane) -> Result<Memory> {
+    let binary = Binary::start_with(plane.kubeconfig(), &["--gpus", "--no-taints"]).await?;
+    binary.settle(0).await?;
+    let memory = binary.memory()?;
+    binary.end().await?;
+    Ok(memory)
+}
+
+/// The status of a DGX A100, whose devices a switch joins.
+fn eight_gpus(node: usize) -> GpuNodeStatus {
+    let pci = |n: usize| format!("0000:{:02x}:00.0", 7 + 8 * n);
+    let device = |n: usize| GpuDevice {
+        uuid: format!("GPU-{node:08x}-0000-4000-8000-{n:012x}"),
+        pci: pci(n),
+        product: "A100-SXM4-80GB".into(),
+        memory: 80 << 30,
+        compute: "8.0".into(),
+        numa: Some(n as u32 / 2),
+        nvlink: (0..8).filter(|other| *other != n).map(pci).collect(),
+        healthy: true,
+        ..GpuDevice::default()
+    };
+    GpuNodeStatus {
+        driver: Some("580.95.05".into()),
+        driver_since: Some("2026-01-01T00:00:00Z".into()),
+        cuda: Some("13.0".into()),
+        summary: Some(GpuSummary {
+            product: "A100-SXM4-80GB".into(),
+            gpus: 8,
+            memory: "80Gi".into(),
+            nvlink: Some("8".into()),
+            healthy: "8/8".into(),
+            free: 8,
+            ..GpuSummary::default()
+        }),
+        devices: (0..8).map(device).collect(),
+        changed_at: Some("2026-01-01T00:00:00Z".into()),
+        ..GpuNodeStatus::default()
+    }
 }
 
 /// A build that is ready, a Job of a step, and its pod, as the controllers made them.

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use kube::runtime::reflector::{ObjectRef, Store};
+use realsyn_crds::GpuNodeStatus;
 pub use realsyn_objects::nodes::GpuNode;
 use realsyn_objects::nodes::planners_view;
-use realsyn_plan::placement::{Inventory, NodeGpus};
+use realsyn_plan::placement::{Inventory, NodeGpus, thin_links};
 
 /// The caches, and what the planner makes of them.
 pub struct Nodes {
@@ -96,4 +97,12 @@ pub fn strip_node(node: &mut Node) {
         });
         *status = k8s_openapi::api::core::v1::NodeStatus { conditions, allocatable, ..Default::default() };
     }
+}
+
+/// A `GpuNode` without what only people look at, and with as few words about NVLink as say the same.
+pub fn strip_gpu_node(node: &mut GpuNode) {
+    node.metadata.annotations = None;
+    let GpuNodeStatus { driver_since, cuda, summary, changed_at, devices, .. } = &mut node.status;
+    (*driver_since, *cuda, *summary, *changed_at) = (None, None, None, None);
+    thin_links(devices);
 }

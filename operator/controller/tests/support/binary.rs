@@ -36,11 +36,17 @@ pub struct Binary {
 impl Binary {
     /// Starts it, without a Lease and for all namespaces, and waits until its caches are filled.
     pub async fn start(kubeconfig: &Path) -> Result<Self> {
+        Self::start_with(kubeconfig, &[]).await
+    }
+
+    /// The same with more flags.
+    pub async fn start_with(kubeconfig: &Path, flags: &[&str]) -> Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
         let began = Instant::now();
         let child = Command::new(env!("CARGO_BIN_EXE_realsyn-controller"))
             .args(["--worker-image", "registry.example.org/realsyn/worker:1", "--no-lease"])
             .args(["--port", &port.to_string(), "--log-format", "text"])
+            .args(flags)
             .env("KUBECONFIG", kubeconfig)
             .env("RUST_LOG", "warn")
             .stdout(Stdio::null())

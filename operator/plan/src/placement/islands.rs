@@ -32,6 +32,16 @@ pub(super) fn islands(devices: &[GpuDevice]) -> Vec<u16> {
     island.iter().map(|root| number[*root]).collect()
 }
 
+/// Leaves of each device's links the one to the first device of its island, which says the same of devices that are as well as
+/// these: behind a switch each names all others, and a large cluster has hundreds of thousands of such names.
+pub fn thin_links(devices: &mut [GpuDevice]) {
+    let islands = islands(devices);
+    for i in 0..devices.len() {
+        let first = islands.iter().position(|island| *island == islands[i]).expect("its own is among them");
+        devices[i].nvlink = if first == i { Vec::new() } else { vec![devices[first].pci.clone()] };
+    }
+}
+
 fn root(up: &[usize], mut i: usize) -> usize {
     while up[i] != i {
         i = up[i];

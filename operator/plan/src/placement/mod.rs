@@ -33,6 +33,7 @@ pub use demand::{Demand, VECTORS};
 pub use finish::{Ahead, Finish, Rates};
 pub use fit::bytes_of;
 pub use inventory::Inventory;
+pub use islands::thin_links;
 pub use node::{GPU_TAINT, NodeFacts, NodeGpus, QUARANTINE_TAINT, Source, Taint, Toleration};
 pub use place::{NodeFit, Placeable, Placement, Unfit};
 pub use product::{FormFactor, Product};

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use realsyn_crds::{Gpu, Quantity, Sharing};
-use realsyn_plan::placement::{Demand, Inventory, NodeGpus, Placeable, Placement, Toleration};
+use realsyn_crds::{Gpu, GpuNode, Quantity, Sharing};
+use realsyn_plan::placement::{Demand, Inventory, NodeGpus, Placeable, Placement, Toleration, thin_links};
 use serde_json::Value;
 
 use crate::search::Wanted;
@@ -140,6 +140,23 @@ fn the_order_of_nodes_and_devices_does_not_matter() {
         }
         assert_eq!(place(&nodes, &demand), before);
     });
+}
+
+#[test]
+fn a_node_whose_links_are_thinned_is_the_same_to_the_planner() {
+    let mut thinned = 0;
+    each(|_, nodes, _| {
+        for node in nodes {
+            let Some(seen) = node.gpu_node else { continue };
+            let mut thin = seen.clone();
+            thin_links(&mut thin.status.devices);
+            assert_eq!(NodeGpus::of(&node.facts, Some(&thin)), NodeGpus::of(&node.facts, Some(&seen)));
+            let links = |node: &GpuNode| node.status.devices.iter().map(|device| device.nvlink.len()).sum::<usize>();
+            assert!(links(&thin) < thin.status.devices.len().max(1));
+            thinned += usize::from(links(&thin) > 0 && links(&thin) < links(&seen));
+        }
+    });
+    assert!(thinned > 1_000, "{thinned} nodes tried it");
 }
 
 #[test]
