@@ -42,7 +42,7 @@ pub struct Metadata {
 pub struct BuildSpec {
     /// Where documents and images come from.
     pub source: Source,
-    /// Another build whose kept sentences are used, where the source has no text.
+    /// Another build, whose sentences are used where the source has no text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sentences_from: Option<SentencesFrom>,
     /// Where the work is kept.
@@ -115,11 +115,11 @@ pub struct Preview {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Budget {
-    /// Hours of GPUs, summed over devices, as pods hold them; at its end nothing more runs.
+    /// Hours of GPUs as pods hold them; at its end nothing more runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0))]
     pub gpu_hours: Option<f64>,
-    /// Bytes that its sealed steps hold in the store, `2Ti`; at its end nothing more runs.
+    /// Bytes of its sealed steps, `2Ti`; at its end nothing more runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<Quantity>,
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::reference::reference;
 use crate::schema::{Kind, gpu_node_schemas, json_schema};
-use crate::{GROUP, VERSION, yaml};
+use crate::{GROUP, QUARANTINED, VERSION, yaml};
 
 /// A generated file: its place in the source tree, and its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,9 +67,10 @@ pub fn gpu_node() -> Value {
         column("NVLink", "string", ".status.summary.nvlink"),
         column("Healthy", "string", ".status.summary.healthy"),
         column("Free", "integer", ".status.summary.free"),
-        column("Quarantine", "string", ".spec.quarantine[*].reason"),
+        column("Quarantine", "string", &format!(".metadata.annotations.{}", QUARANTINED.replace('.', "\\."))),
         column("Driver", "string", ".status.driver"),
         column("Changed", "date", ".status.changedAt"),
+        column("Message", "string", ".status.message"),
     ]);
     definition("GpuNode", "gpunodes", "gn", "Cluster", columns, schema)
 }
@@ -116,26 +117,32 @@ fn definition(kind: &str, plural: &str, short: &str, scope: &str, columns: Value
     })
 }
 
-/// What `kubectl get` shows: how far, how long, why not.
+/// What `kubectl get` shows: how far, how long, why not. What says more stands behind `-o wide`.
 fn columns(kind: Kind) -> Value {
-    let ready = column("Ready", "string", r#".status.conditions[?(@.type=="Ready")].status"#);
-    let why = column("Why", "string", r#".status.conditions[?(@.type=="Ready")].reason"#);
-    let progress = column("Progress", "string", ".status.progress");
-    let age = column("Age", "date", ".metadata.creationTimestamp");
-    match kind {
-        Kind::Build => json!([ready, progress, why, age]),
-        Kind::Release => json!([
-            column("Build", "string", ".spec.buildRef.name"),
-            ready,
-            column("Pairs", "integer", ".status.pairs"),
-            column("Digest", "string", ".status.digest"),
-            progress,
-            why,
-            age,
-        ]),
+    let ready = |part: &str| format!(r#".status.conditions[?(@.type=="Ready")].{part}"#);
+    let mut columns = vec![
+        column("Stage", "string", ".status.summary.stage"),
+        column("Shards", "string", ".status.summary.shards"),
+        column("Done", "string", ".status.summary.done"),
+        column("Left", "string", ".status.summary.left"),
+        column("Ready", "string", &ready("status")),
+        column("Why", "string", &ready("reason")),
+        column("Age", "date", ".metadata.creationTimestamp"),
+    ];
+    if kind == Kind::Release {
+        columns.insert(0, column("Build", "string", ".spec.buildRef.name"));
+        columns.insert(5, column("Pairs", "integer", ".status.pairs"));
+        columns.push(wide("Digest", ".status.digest"));
     }
+    columns.push(wide("Message", &ready("message")));
+    Value::Array(columns)
 }
 
 fn column(name: &str, kind: &str, path: &str) -> Value {
     json!({ "name": name, "type": kind, "jsonPath": path })
+}
+
+/// A column of `kubectl get -o wide`.
+fn wide(name: &str, path: &str) -> Value {
+    json!({ "name": name, "type": "string", "jsonPath": path, "priority": 1 })
 }

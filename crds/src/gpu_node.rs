@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::Metadata;
 
+/// Annotation of a `GpuNode`: the reasons of its quarantine in one line, which a column cannot put together from a list.
+pub const QUARANTINED: &str = "realsyn.dev/quarantine";
+
 /// A node with GPUs, or one that should have some.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -30,7 +30,7 @@ pub mod yaml;
 pub use build::{Budget, BuildSpec, Metadata, Preview, Profile, RealSynBuild, SentencesFrom};
 pub use execution::{Device, Engine, Execution, Gpu, Quantity, Sharing};
 pub use fields::{Class, release_settings, stage_settings};
-pub use gpu_node::{GpuDevice, GpuNode, GpuNodeSpec, GpuNodeStatus, GpuSummary, MigInstance, Quarantine};
+pub use gpu_node::{GpuDevice, GpuNode, GpuNodeSpec, GpuNodeStatus, GpuSummary, MigInstance, QUARANTINED, Quarantine};
 pub use models::{Dtype, ModelRef, Models, models_read};
 pub use parse::{Manifest, parse_manifests};
 pub use problem::Problem;
@@ -44,7 +44,7 @@ pub use stage::{Stage, UnknownStage};
 pub use stages::*;
 pub use status::{
     AdvanceStatus, BuildStatus, Condition, PinnedInventory, Pool, PoolRef, ReleaseStatus, StageState, StageStatus,
-    WorkStatus,
+    WorkStatus, WorkSummary,
 };
 pub use storage::{Credentials, Retain, Storage};
 pub use validate::{release_warnings, take_giver, validate, validate_release, validate_sentences, warnings};

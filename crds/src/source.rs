@@ -39,7 +39,7 @@ impl Format {
 pub struct Source {
     /// How the documents are written. `obelics`, `html` and `images` can be read.
     pub format: Format,
-    /// The folder or prefix that holds the documents: `s3://bucket/prefix`, `file:///path` or a relative path.
+    /// Where the documents are: `s3://bucket/prefix`, `file:///path` or a relative path.
     ///
     /// It is hashed for the name of the inventory and nowhere else.
     #[schemars(length(min = 1, max = 2048))]
@@ -48,7 +48,7 @@ pub struct Source {
     #[serde(default = "zero")]
     #[schemars(length(min = 1, max = 63))]
     pub revision: String,
-    /// Where images lie that need not be fetched from the network: the first prefix that fits a URL wins.
+    /// Where images lie that need no fetching: the first prefix that fits a URL wins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub image_mirrors: Vec<ImageMirror>,
@@ -63,7 +63,7 @@ pub struct ImageMirror {
     /// The beginning of the image URLs that this mirror holds.
     #[schemars(length(min = 1, max = 2048))]
     pub prefix: String,
-    /// The folder or prefix under which the rest of the URL names a file.
+    /// The folder under which the rest of the URL names a file.
     #[schemars(length(min = 1, max = 2048))]
     pub uri: String,
 }
@@ -72,7 +72,7 @@ pub struct ImageMirror {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Fetch {
-    /// Where an image without a mirror comes from. What is recorded already stays; a new revision fetches again.
+    /// Where an image without a mirror comes from. What is recorded stays; a new revision fetches again.
     pub policy: FetchPolicy,
     /// Change it to fetch every image again.
     #[schemars(length(min = 1, max = 63))]
@@ -99,10 +99,10 @@ pub enum FetchPolicy {
 /// A list that lies in a store, and its content's hash. Only the hash counts: a list may be moved freely.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ListRef {
-    /// The file with one entry per line.
+    /// The file, one entry a line.
     #[schemars(length(min = 1, max = 2048))]
     pub uri: String,
-    /// SHA-256 of the file, in lower-case hex.
+    /// SHA-256 of the file, in hex.
     #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
     pub sha256: String,
 }

@@ -21,7 +21,10 @@ pub struct WorkStatus {
     /// How far it is, in one line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub progress: Option<String>,
-    /// The inventory that this generation, or the pool, is made from.
+    /// How far it is, in the columns of `kubectl get`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary: Option<WorkSummary>,
+    /// What this generation, or the pool, is made from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub inventory: Option<PinnedInventory>,
     /// The worker image that this generation works with.
@@ -43,6 +46,29 @@ pub struct WorkStatus {
     /// The `realsyn.dev/retry` that was last acted on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retried: Option<String>,
+}
+
+/// The columns of `kubectl get`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct WorkSummary {
+    /// The stage that runs, or a word.
+    ///
+    /// Of several the first, and how many more: `fetch +1`.
+    pub stage: String,
+    /// Its shards, done of all: `400/1024`.
+    ///
+    /// Of the step that runs; a finished task counts with the shards it was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shards: Option<String>,
+    /// Of all steps, what is done: `31%`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub done: String,
+    /// Until its step ends, roughly: `2h`.
+    ///
+    /// By the tasks of its Job that are done, of the longest of several stages; none before one of its tasks is done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left: Option<String>,
 }
 
 /// The state of a build.
@@ -161,6 +187,9 @@ pub struct StageStatus {
     /// Rejected shards, by reason.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rejected: BTreeMap<String, u64>,
+    /// Dropped records, by reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dropped: BTreeMap<String, u64>,
     /// Where it runs, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub placement: Option<String>,
@@ -206,6 +235,7 @@ impl StageStatus {
             shards: 0,
             shards_done: 0,
             rejected: BTreeMap::new(),
+            dropped: BTreeMap::new(),
             placement: None,
             records_in: 0,
             records_out: 0,

@@ -35,11 +35,11 @@ pub struct Storage {
 #[serde(default, rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [{"rule": "has(self.secretName) != has(self.serviceAccountName)", "message": "give secretName or serviceAccountName, one of the two"}]))]
 pub struct Credentials {
-    /// A Secret of the same namespace with `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`.
+    /// A Secret of its namespace with `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub secret_name: Option<String>,
-    /// A service account of the same namespace that the cloud trusts.
+    /// A service account of its namespace that the cloud trusts.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub service_account_name: Option<String>,

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 /// What is at most this long, and holds no deeper structure, stands on one line.
-const ONE_LINE: usize = 200;
+const ONE_LINE: usize = 420;
 
 /// A value as a YAML document. Fields keep their order. Every text that could be read as something else is quoted, and
 /// reading the result gives the value back.

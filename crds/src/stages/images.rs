@@ -42,7 +42,7 @@ pub struct ImageDecode {
     /// The greatest longer side as a multiple of the shorter one (paper §3.1: 3).
     #[schemars(range(min = 1.0, max = 65_535.0))]
     pub max_aspect: f64,
-    /// The shorter side that images are stored with, in pixels, if they are larger; 0 stores them as large as they are.
+    /// The shorter side of stored images, in pixels, if they are larger; 0 leaves them as they are.
     #[schemars(range(max = 65_535))]
     pub short_side: u32,
     /// The most pixels of an image, width times height.
@@ -77,7 +77,7 @@ impl Default for ImageDecode {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ImageDedupPerceptual {
-    /// The greatest Hamming distance of two perceptual hashes that count as the same image, of 64 bits.
+    /// The greatest Hamming distance, of 64 bits, of two perceptual hashes of one image.
     #[schemars(range(max = 32))]
     pub max_distance: u32,
     /// How it runs.
@@ -101,7 +101,7 @@ pub struct ImagePolicy {
     /// Hosts whose images to leave out, one a line.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blocked_hosts: Option<ListRef>,
-    /// Ids of images that evaluations use, one a line: left out, so that no model is trained on its test.
+    /// Ids of images of evaluations, one a line: left out, so that no model is trained on its test.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub evaluation_sets: Vec<ListRef>,

@@ -12,7 +12,7 @@ pub struct Retrieve {
     /// How many sentences are kept for each image.
     #[schemars(range(min = 1, max = 100))]
     pub candidates: u32,
-    /// The share of the exact best three that must be found; what is not given below is calibrated to reach it.
+    /// The share of the exact best three to find; what is not given below is calibrated to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 1.0))]
     pub target_recall: Option<f64>,
@@ -53,7 +53,7 @@ impl Default for Retrieve {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct TagVocab {
-    /// How many nouns of the corpus are added to the tagger's own (paper §3.3: 4,000).
+    /// How many nouns of the corpus the tagger gets beside its own (paper §3.3: 4,000).
     #[schemars(range(max = 1_000_000))]
     pub size: u32,
     /// The nouns to take instead, one a line.
@@ -111,7 +111,7 @@ impl Default for Tag {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Generate {
-    /// The most tokens of a synthetic text.
+    /// Most tokens of a synthetic text.
     #[schemars(range(min = 1, max = 4096))]
     pub max_new_tokens: u32,
     /// The model to ask the endpoint for, where the engine is `openai`.

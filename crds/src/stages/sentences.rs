@@ -9,7 +9,7 @@ use crate::{Device, Execution};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Sentences {
-    /// The NLTK version whose Punkt rules split the text; 3.10 treats curly quotes otherwise.
+    /// The NLTK version of the Punkt rules; 3.10 treats curly quotes otherwise.
     pub punkt_compat: PunktCompat,
     /// The fewest words of a sentence (paper §3.1: 3).
     #[schemars(range(max = 10_000))]
@@ -17,7 +17,7 @@ pub struct Sentences {
     /// The most words of a sentence (paper §3.1: 81).
     #[schemars(range(min = 1, max = 10_000))]
     pub max_words: u32,
-    /// The least caption complexity: attributes and relations of the richest object (CAT; paper §3.1: C1).
+    /// The least caption complexity: attributes and relations of an object (CAT; paper §3.1: C1).
     #[schemars(range(max = 100))]
     pub min_complexity: u32,
     /// Whether a sentence must contain an action (CAT).
@@ -83,7 +83,7 @@ pub struct SentenceDedupExact {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct WordStats {
-    /// The most words of the frozen table, the most frequent first; the rest is summed up as its tail.
+    /// The words of the frozen table, the most frequent first; the rest is summed up as its tail.
     #[schemars(range(min = 1, max = 100_000_000))]
     pub max_words: u32,
     /// How it runs.
@@ -103,7 +103,7 @@ impl Default for WordStats {
 pub struct SentenceScore {
     /// The base of the logarithm in the entropy (paper §3.1, Eq. 1, leaves it open).
     pub log_base: LogBase,
-    /// Whether the end-of-text token goes before each sentence, so that its first token is scored too (Eq. 2).
+    /// Whether the end-of-text token goes before a sentence, so that its first token is scored (Eq. 2).
     pub prepend_eos: bool,
     /// The least entropy that is kept (paper §3.1: 0.3).
     #[schemars(range(min = 0.0, max = 100.0))]
@@ -166,7 +166,7 @@ impl Default for Limits {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct SentenceDedupNear {
-    /// The least Jaccard similarity of the shingles of two texts that count as the same.
+    /// The least Jaccard similarity of the shingles of two texts that are the same.
     #[schemars(range(min = 0.5, max = 1.0))]
     pub threshold: f64,
     /// How it runs.

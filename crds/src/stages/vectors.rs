@@ -21,7 +21,7 @@ pub struct Embed {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Cells {
-    /// How many cells; by default the square root of the number of clusters.
+    /// How many cells; by default the square root of the clusters.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65_536))]
     pub cells: Option<u32>,
@@ -60,10 +60,10 @@ pub struct SemanticDedup {
     /// The cosine distance below which two rows count as duplicates.
     #[schemars(range(min = 0.0, max = 2.0))]
     pub max_distance: f64,
-    /// The cosine distance from its representative above which a member starts its own group.
+    /// The cosine distance from its representative beyond which a member leaves a group.
     #[schemars(range(min = 0.0, max = 2.0))]
     pub max_radius: f64,
-    /// The largest group that is believed, in rows; by default the larger of 1,000 and 0.1 % of all rows.
+    /// The most rows of a group that is believed; by default 1,000 or, if more, 0.1 % of all.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 2))]
     pub max_group: Option<u64>,
@@ -93,11 +93,11 @@ impl Default for SemanticDedup {
 #[serde(default, rename_all = "camelCase")]
 #[schemars(extend("x-kubernetes-validations" = [{"rule": "!has(self.rowsPerCluster) || !has(self.clusters)", "message": "give rowsPerCluster or clusters, one of the two"}]))]
 pub struct Cluster {
-    /// Rows per cluster; by default the paper's ratio in the `scaled` profile: 420 sentences, 198 images.
+    /// Rows per cluster; in the `scaled` profile by default 420 sentences, 198 images.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 2))]
     pub rows_per_cluster: Option<u64>,
-    /// How many clusters; by default the paper's in the `paper` profile: 2,000,000 of sentences, 1,000,000 of images.
+    /// How many clusters; in the `paper` profile by default 2,000,000 of sentences, 1,000,000 of images.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
     pub clusters: Option<u64>,

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, ResourceExt};
@@ -25,6 +25,9 @@ use tokio::sync::watch;
 
 /// How long anything may take.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// The label that the API server gives to the pod of an index.
+const INDEX: &str = "batch.kubernetes.io/job-completion-index";
 
 /// Stages that are not in the shared store, so that they run: a short way through the graph.
 const TO_RUN: &[Stage] = &[Stage::SentenceScore, Stage::PairScore];
@@ -93,6 +96,20 @@ impl Site {
         Ok(api.list(&ListParams::default()).await?.items)
     }
 
+    /// The pod of the first task of a stage, once it is there.
+    async fn first_pod(&self, stage: Stage) -> Result<Pod> {
+        let api: Api<Pod> = Api::namespaced(self.world.client.clone(), &self.world.namespace);
+        let of_stage = ListParams::default().labels(&format!("{}={},{INDEX}=0", names::STAGE, stage.name()));
+        let mut found = None;
+        until(PATIENCE, "a pod", async || {
+            let pods = api.list(&of_stage).await?.items;
+            found = pods.into_iter().find(|pod| pod.metadata.deletion_timestamp.is_none());
+            Ok(found.is_some())
+        })
+        .await?;
+        found.context("a pod")
+    }
+
     /// A metric's value.
     async fn metric(&self, name: &str) -> Result<u64> {
         let url = self.metrics.clone();
@@ -118,6 +135,20 @@ impl Site {
     }
 }
 
+/// The cells of a table as kubectl prints it, a list for each of its lines; the heads tell where each column begins.
+fn cells(plane: &ControlPlane, args: &[&str]) -> Result<Vec<Vec<String>>> {
+    let table = plane.kubectl(args)?;
+    let heads: Vec<char> = table.lines().next().context("heads")?.chars().collect();
+    let starts = |at: &usize| heads[*at] != ' ' && (*at == 0 || heads[at - 1] == ' ');
+    let begins: Vec<usize> = (0..heads.len()).filter(starts).collect();
+    let ends = begins.iter().skip(1).copied().chain([usize::MAX]);
+    let columns: Vec<(usize, usize)> = begins.iter().copied().zip(ends).collect();
+    let cell = |line: &str, (from, to): (usize, usize)| {
+        line.chars().skip(from).take(to.saturating_sub(from)).collect::<String>().trim().to_owned()
+    };
+    Ok(table.lines().map(|line| columns.iter().map(|column| cell(line, *column)).collect()).collect())
+}
+
 #[test]
 fn builds_and_releases_on_a_real_api_server() {
     if skip("builds_and_releases_on_a_real_api_server", missing_for_control_plane()) {
@@ -134,9 +165,9 @@ fn builds_and_releases_on_a_real_api_server() {
             let (leaving, sharing) = (Site::open(&plane, "leaves").await?, Site::open(&plane, "shares").await?);
             let taking = Site::open(&plane, "takes").await?;
             tokio::try_join!(
-                async { journey(early).await.context("journey") },
+                async { journey(&plane, early).await.context("journey") },
                 async { stalls(stalling).await.context("stalls") },
-                async { halts(halting).await.context("halts") },
+                async { halts(&plane, halting).await.context("halts") },
                 async { leaves(leaving).await.context("leaves") },
                 async { shares(sharing).await.context("shares") },
                 async { takes(taking).await.context("takes") },
@@ -147,7 +178,7 @@ fn builds_and_releases_on_a_real_api_server() {
 }
 
 /// From apply to Ready, to a published release, and then nothing more is written.
-async fn journey(site: Site) -> Result<()> {
+async fn journey(plane: &ControlPlane, site: Site) -> Result<()> {
     site.apply_build().await?;
     site.create(Kind::Release, json!(site.release)).await?;
     let (build, release) = ("obelics", "obelics-balanced");
@@ -163,7 +194,14 @@ async fn journey(site: Site) -> Result<()> {
     ensure!(status["progress"] == "complete · 100 %", "{status:#}");
     ensure!(status.to_string().len() < 64 * 1024, "a status of {} bytes", status.to_string().len());
 
+    let shown = cells(plane, &["get", "rsb", build, "-n", "journey"])?;
+    ensure!(shown[0] == ["NAME", "STAGE", "SHARDS", "DONE", "LEFT", "READY", "WHY", "AGE"], "{shown:?}");
+    ensure!(shown[1][..7] == [build, "complete", "", "100%", "", "True", "Complete"], "{shown:?}");
     let done = site.world.until(Kind::Release, release, "the release to be ready", |s| is(s, "Ready")).await?;
+    let shown = cells(plane, &["get", "rsr", release, "-n", "journey"])?;
+    let heads = ["NAME", "BUILD", "STAGE", "SHARDS", "DONE", "LEFT", "PAIRS", "READY", "WHY", "AGE"];
+    ensure!(shown[0] == heads, "{shown:?}");
+    ensure!(shown[1][..9] == [release, build, "complete", "", "100%", "", "1234", "True", "Published"], "{shown:?}");
     let status = &done.data["status"];
     ensure!(status["pool"]["digest"].is_string() && status["uri"] == "s3://datasets/somewhere", "{status:#}");
     ensure!(status["pairs"] == 1234 && status["bytes"] == 5678, "{status:#}");
@@ -258,7 +296,7 @@ async fn stalls(site: Site) -> Result<()> {
 }
 
 /// Pods that cannot start say why; suspending takes the Jobs away; a changed spec replaces them.
-async fn halts(site: Site) -> Result<()> {
+async fn halts(plane: &ControlPlane, site: Site) -> Result<()> {
     let workers = |fate: fn() -> Fate| -> support::Script {
         Box::new(move |labels| if labels[names::STAGE] == names::ADVANCE { Fate::Works } else { fate() })
     };
@@ -282,6 +320,18 @@ async fn halts(site: Site) -> Result<()> {
     site.patch(Kind::Build, build, json!({ "spec": { "suspend": false } })).await?;
     let runs = |s: &Value| s["progress"].as_str().is_some_and(|p| p.starts_with("sentence-score 0/3"));
     site.world.until(Kind::Build, build, "the step to run again", runs).await?;
+    let shown = cells(plane, &["get", "rsb", build, "-n", "halts", "-o", "wide"])?;
+    ensure!(shown[0][8] == "MESSAGE" && shown[1][8] == "steps are running", "{shown:?}");
+    ensure!(shown[1][1..3] == ["sentence-score +1", "0/3"], "{shown:?}");
+    ensure!(shown[1][4..7] == ["", "False", "Progressing"], "{shown:?}");
+
+    // One of its three tasks takes a quarter of an hour: the columns move, and tell how long the others will take.
+    let pod = site.first_pod(Stage::SentenceScore).await?;
+    site.world.ends_after(&pod, 900).await?;
+    let moved = |s: &Value| s["summary"]["shards"] == "1/3" && s["summary"]["left"].is_string();
+    site.world.until(Kind::Build, build, "the columns to move", moved).await?;
+    let shown = cells(plane, &["get", "rsb", build, "-n", "halts"])?;
+    ensure!(shown[1][1..5] == ["sentence-score +1", "1/3", shown[1][3].as_str(), "30m"], "{shown:?}");
 
     // More memory: the same step under another template is another Job, and a sealed one is left alone.
     let more = json!({ "spec": { "stages": { "sentenceScore": { "resources": { "memory": "3Gi" } } } } });

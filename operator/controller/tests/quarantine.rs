@@ -12,6 +12,7 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
+use realsyn_cluster::ControlPlane;
 use realsyn_controller::context::Options;
 use realsyn_controller::gpu::nodes::GpuNode;
 use realsyn_controller::names;
@@ -31,7 +32,7 @@ const B: &str = "GPU-bbbbbbbb-0000-1111-2222-333333333333";
 
 #[test]
 fn a_node_with_a_sick_gpu_gets_no_work_until_it_is_well() {
-    on_a_control_plane("a_node_with_a_sick_gpu_gets_no_work_until_it_is_well", async |_, api| {
+    on_a_control_plane("a_node_with_a_sick_gpu_gets_no_work_until_it_is_well", async |plane, api| {
         let agents_namespace = Some(AGENTS.to_owned());
         let options = Options {
             namespace: None,
@@ -42,7 +43,7 @@ fn a_node_with_a_sick_gpu_gets_no_work_until_it_is_well() {
         };
         before(&api.client).await?;
         let controller = api.controller(options, &Faults::new(None, None)).await?;
-        let done = story(&api.client).await;
+        let done = story(plane, &api.client).await;
         controller.abort();
         done
     });
@@ -66,7 +67,7 @@ async fn before(client: &Client) -> Result<()> {
     Ok(())
 }
 
-async fn story(client: &Client) -> Result<()> {
+async fn story(plane: &ControlPlane, client: &Client) -> Result<()> {
     let (nodes, gpu_nodes): (Api<Node>, Api<GpuNode>) = (Api::all(client.clone()), Api::all(client.clone()));
     let new = PostParams::default();
     // It need not wait for the minute after which all nodes are looked at again.
@@ -123,6 +124,7 @@ async fn story(client: &Client) -> Result<()> {
     })
     .await?;
     ensure!(is_tainted(&nodes).await?, "the person's entry keeps the taint");
+    shows(plane, &gpu_nodes).await?;
     gpu_nodes.patch("gpu-1", &PatchParams::default(), &Patch::Merge(json!({ "spec": { "quarantine": [] } }))).await?;
     until(PATIENCE, "the end of the taint", async || Ok(!is_tainted(&nodes).await?)).await?;
 
@@ -149,6 +151,26 @@ async fn story(client: &Client) -> Result<()> {
         Ok(entries(&gpu_nodes).await? == [(B.to_owned(), "RepeatedFailures".to_owned())])
     })
     .await
+}
+
+/// `kubectl get gpunodes` names every reason, and says what an agent says that sees no device.
+async fn shows(plane: &ControlPlane, gpu_nodes: &Api<GpuNode>) -> Result<()> {
+    let both = json!([{ "reason": "Fan", "by": "ops" }, { "reason": "Door", "by": "ops" }]);
+    let patch = Patch::Merge(json!({ "spec": { "quarantine": both } }));
+    gpu_nodes.patch("gpu-1", &PatchParams::default(), &patch).await?;
+    let message = "no driver answers: libnvidia-ml.so.1 is not there";
+    let silent = Patch::Merge(json!({ "status": { "message": message } }));
+    gpu_nodes.patch_status("gpu-1", &PatchParams::default(), &silent).await?;
+    until(PATIENCE, "the columns", async || {
+        let table = plane.kubectl(&["get", "gpunodes", "gpu-1"])?;
+        let (heads, row) = table.split_once('\n').context("a row")?;
+        let are_there = heads.contains("QUARANTINE") && heads.trim_end().ends_with("MESSAGE");
+        Ok(are_there && row.contains(" Fan, Door ") && row.trim_end().ends_with(message))
+    })
+    .await?;
+    let told = Patch::Merge(json!({ "status": { "message": null } }));
+    gpu_nodes.patch_status("gpu-1", &PatchParams::default(), &told).await?;
+    Ok(())
 }
 
 fn read<T: serde::de::DeserializeOwned>(value: Value) -> Result<T> {

@@ -1,7 +1,7 @@
 //! What an `advance` pod tells the controller: the content of its termination message.
 //!
-//! The message crosses a trust boundary: whoever can run a pod can write one. So it is parsed strictly, every field is
-//! checked against the graph, and nothing in it is ever a name, a path or a command.
+//! The message crosses a trust boundary: whoever can run a pod can write one. So every field that is read is checked against
+//! the graph, and nothing in it is ever a name, a path or a command. What another version says beside that is not read.
 
 use std::collections::BTreeMap;
 
@@ -18,10 +18,15 @@ pub const MAX_TASKS: u32 = 10_000;
 const MAX_GPU_SECONDS: u64 = 10_000 * 10_000 * 366 * 86_400;
 /// Sentences are cut to this many characters.
 const MAX_SENTENCE: usize = 600;
+/// Reasons why records were dropped that are told of a step; the rarer ones are counted together.
+const MAX_REASONS: usize = 8;
+/// Their length in characters.
+const MAX_REASON: usize = 40;
+/// What counts them together.
+const OTHERS: &str = "other";
 
 /// How things stand after `advance` has sealed what is complete.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Report {
     /// What was listed; absent only when that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -48,7 +53,6 @@ pub struct Report {
 
 /// The pinned inventory, in numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Listed {
     /// Its root.
     pub root: Digest,
@@ -65,7 +69,6 @@ pub struct Listed {
 
 /// A step that is done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct SealedStep {
     /// The step, as `stage/step`.
     pub step: String,
@@ -80,6 +83,9 @@ pub struct SealedStep {
     /// Shards rejected, by reason.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub rejected: BTreeMap<String, u64>,
+    /// Records dropped, by reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dropped: BTreeMap<String, u64>,
     /// Seconds of GPUs that went into what the seal names.
     #[serde(rename = "gpu", default, skip_serializing_if = "is_zero")]
     pub gpu_seconds: u64,
@@ -91,7 +97,6 @@ fn is_zero(n: &u64) -> bool {
 
 /// A step that can run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ReadyStep {
     /// The step, as `stage/step`.
     pub step: String,
@@ -107,7 +112,6 @@ pub struct ReadyStep {
 
 /// What came of everything.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Complete {
     /// Of a build the pool's digest, of a release the digest of its content.
     pub digest: Digest,
@@ -123,7 +127,7 @@ pub struct Complete {
 
 /// What a clean-up tells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct CleanUpReport {
     /// Seconds until there is something to do again; nothing is left to do without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -143,13 +147,25 @@ pub fn step_named(name: &str) -> Option<&'static Step> {
 impl Report {
     /// The report as a termination message: as many sealed steps as fit, the rest announced by `more`.
     pub fn encode(mut self) -> Vec<u8> {
+        for sealed in &mut self.sealed {
+            sealed.dropped = few(std::mem::take(&mut sealed.dropped));
+        }
         if let Some(sentence) = &mut self.stalled {
             *sentence = cut(sentence);
         }
         loop {
             let bytes = serde_json::to_vec(&self).expect("a report has string keys");
-            if bytes.len() <= MAX_BYTES || self.sealed.pop().is_none() {
+            if bytes.len() <= MAX_BYTES {
                 return bytes;
+            }
+            match self.sealed.as_mut_slice() {
+                [] => return bytes,
+                // Without a step that it tells of, whoever asks for more would ask for ever.
+                [last] if !last.dropped.is_empty() => {
+                    last.dropped.clear();
+                    continue;
+                }
+                _ => _ = self.sealed.pop(),
             }
             self.more = true;
             self.complete = None;
@@ -159,8 +175,8 @@ impl Report {
     /// Reads a termination message.
     ///
     /// # Errors
-    /// Bytes that are not a report: too long, not JSON, an unknown field or step, more tasks than a Job may have,
-    /// counts that contradict each other.
+    /// Bytes that are not a report: too long, not JSON, an unknown step, more tasks than a Job may have, counts that
+    /// contradict each other.
     pub fn parse(message: &[u8]) -> Result<Self, BadReport> {
         let bad = |what: String| Err(BadReport(what));
         if message.len() > MAX_BYTES {
@@ -194,6 +210,7 @@ impl Report {
                 return bad(format!("{}: {} GPU-seconds", sealed.step, sealed.gpu_seconds));
             }
             sealed.rejected = std::mem::take(&mut sealed.rejected).into_iter().map(|(why, n)| (cut(&why), n)).collect();
+            sealed.dropped = few(std::mem::take(&mut sealed.dropped));
         }
         if let Some(sentence) = &mut report.stalled {
             *sentence = cut(sentence);
@@ -205,6 +222,20 @@ impl Report {
     pub fn ready(&self, id: StepId) -> Option<&ReadyStep> {
         self.ready.iter().find(|r| r.step == id.to_string())
     }
+}
+
+/// The reasons that count most, in few words each, and the others together.
+fn few(all: BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    let mut all: Vec<(String, u64)> = all.into_iter().collect();
+    // Stable, so that of equals the first by name is kept.
+    all.sort_by_key(|(reason, n)| (reason == OTHERS, std::cmp::Reverse(*n)));
+    let mut kept = BTreeMap::new();
+    for (at, (reason, n)) in all.into_iter().enumerate() {
+        let reason = if at < MAX_REASONS { crate::text::sentence(&reason, MAX_REASON) } else { OTHERS.to_owned() };
+        let sum: &mut u64 = kept.entry(reason).or_default();
+        *sum = sum.saturating_add(n);
+    }
+    kept
 }
 
 fn cut(text: &str) -> String {
@@ -227,6 +258,7 @@ mod tests {
             records_in: u64::MAX,
             records_out: u64::MAX,
             rejected: BTreeMap::from([("truncated-parquet".into(), 3)]),
+            dropped: BTreeMap::from([("too-short".into(), 7)]),
             gpu_seconds: MAX_GPU_SECONDS,
         };
         let mut all = Report { ready: vec![ready()], ..Report::default() };
@@ -249,7 +281,6 @@ mod tests {
             ("\"tasks\":2", "\"tasks\":6"),
             ("\"missing\":5", "\"missing\":50"),
             ("\"missing\":5", "\"missing\":-5"),
-            ("\"shards\":9", "\"shards\":9,\"image\":\"x\""),
             ("0707", "07zz"),
         ] {
             let forged = good.replacen(from, to, 1);
@@ -280,6 +311,7 @@ mod tests {
             records_in: 1,
             records_out: 1,
             rejected: BTreeMap::new(),
+            dropped: BTreeMap::new(),
             gpu_seconds,
         };
         let report = |seconds| Report { sealed: vec![sealed(seconds)], ..Report::default() };
@@ -289,6 +321,48 @@ mod tests {
         assert_eq!(Report::parse(without.as_bytes()).unwrap(), report(0));
         assert_eq!(Report::parse(&report(7200).encode()).unwrap().sealed[0].gpu_seconds, 7200);
         Report::parse(&report(MAX_GPU_SECONDS + 1).encode()).expect_err("more than anybody has");
+    }
+
+    #[test]
+    fn reports_of_older_and_newer_versions_are_read() {
+        let older = r#"{"sealed":[{"step":"fetch/fetch","shards":9,"in":5,"out":4}]}"#;
+        let older = Report::parse(older.as_bytes()).unwrap();
+        assert!(older.sealed[0].dropped.is_empty());
+        let newer = r#"{"sealed":[{"step":"fetch/fetch","shards":9,"dropped":{"http-404":1},"mood":"good"}],"tide":{"high":1}}"#;
+        let newer = Report::parse(newer.as_bytes()).unwrap();
+        assert_eq!(newer.sealed[0].dropped, BTreeMap::from([("http-404".to_owned(), 1)]));
+        let written = String::from_utf8(newer.encode()).unwrap();
+        assert!(!written.contains("mood") && !written.contains("tide"), "{written}");
+    }
+
+    #[test]
+    fn however_many_reasons_there_are_few_are_told_and_all_are_counted() {
+        let sealed = |reasons: BTreeMap<String, u64>| SealedStep {
+            step: "fetch/fetch".into(),
+            shards: 9,
+            records_in: 1,
+            records_out: 1,
+            rejected: BTreeMap::new(),
+            dropped: reasons,
+            gpu_seconds: 0,
+        };
+        let many: BTreeMap<String, u64> = (1..=50).map(|n| (format!("{n}{}\u{7}", "é".repeat(90)), n)).collect();
+        let report = Report { sealed: vec![sealed(many.clone())], ..Report::default() };
+        let told = Report::parse(&report.encode()).unwrap().sealed.remove(0).dropped;
+        assert_eq!(told.len(), MAX_REASONS + 1);
+        assert_eq!(told.values().sum::<u64>(), many.values().sum::<u64>());
+        assert_eq!(told[OTHERS], (1..=42).sum::<u64>());
+        assert!(told.keys().all(|reason| reason.chars().count() <= MAX_REASON && !reason.contains('\u{7}')));
+        // A message that nobody of ours has written.
+        let forged = serde_json::to_vec(&Report { sealed: vec![sealed(many)], ..Report::default() });
+        assert!(forged.unwrap().len() > MAX_BYTES);
+        // Where not even one step fits with its reasons, it is told without them.
+        let mut full = sealed(told);
+        full.rejected = (0..9).map(|n| (format!("{n}{}", "x".repeat(370)), 1)).collect();
+        let report = Report { sealed: vec![full.clone(), full.clone()], ..Report::default() };
+        let read = Report::parse(&report.encode()).unwrap();
+        assert!(read.more && read.sealed.len() == 1 && read.sealed[0].dropped.is_empty(), "{read:?}");
+        assert_eq!(read.sealed[0].rejected, full.rejected);
     }
 
     #[test]

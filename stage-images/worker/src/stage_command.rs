@@ -9,7 +9,7 @@ use realsyn_dataset::protocol::LedgerError;
 use realsyn_plan::graph::{BUILD, ids};
 use realsyn_plan::judge::{Missing, Verdict};
 use realsyn_plan::recipe::pool_digest;
-use realsyn_plan::records::{Seal, task_list_name};
+use realsyn_plan::records::{Counts, Seal, task_list_name};
 use realsyn_plan::report::{Complete, Listed, ReadyStep, Report, SealedStep};
 use realsyn_plan::{Digest, Step, StepId, cost};
 
@@ -153,8 +153,14 @@ fn sealed(step: &Step, seal: &Seal) -> SealedStep {
         records_in: seal.count("in"),
         records_out: seal.count("out"),
         rejected: seal.rejected.clone(),
+        dropped: dropped(&seal.counts),
         gpu_seconds: seal.effort.gpu_seconds(),
     }
+}
+
+/// The counts of records that were dropped, by reason.
+fn dropped(counts: &Counts) -> Counts {
+    counts.iter().filter_map(|(name, n)| Some((name.strip_prefix("dropped.")?.to_owned(), *n))).collect()
 }
 
 fn ready(run: &Run, steps: &[&'static Step], step: &Step, missing: &[Missing]) -> anyhow::Result<ReadyStep> {

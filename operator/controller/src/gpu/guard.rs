@@ -13,12 +13,12 @@ use kube::api::{EvictParams, Patch, PatchParams};
 use kube::runtime::events::{Event, EventType};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource, ResourceExt};
-use realsyn_crds::Quarantine;
+use realsyn_crds::{QUARANTINED, Quarantine};
 use serde_json::json;
 use tokio::time::MissedTickBehavior;
 
 use super::nodes::GpuNode;
-use super::quarantine::{CONTROLLER, Failures, changes, wanted};
+use super::quarantine::{CONTROLLER, Failures, changes, in_a_line, wanted};
 use crate::cache::Kept;
 use crate::cache::pods::HeldPod;
 use crate::context::Context;
@@ -121,7 +121,8 @@ impl Guard {
         let mut entries = Vec::new();
         if let Some(gpu_node) = found {
             entries = wanted(&gpu_node.spec.quarantine, &gpu_node.status, suspected);
-            if entries != gpu_node.spec.quarantine {
+            let line = gpu_node.metadata.annotations.as_ref().and_then(|all| all.get(QUARANTINED));
+            if entries != gpu_node.spec.quarantine || line != in_a_line(&entries).as_ref() {
                 self.write(&gpu_node, &entries).await?;
             }
         }
@@ -138,7 +139,10 @@ impl Guard {
         let api: Api<GpuNode> = Api::all(self.context.client.clone());
         // The resource version is the fence: a person's entry that we have not seen yet is not written over.
         let version = gpu_node.resource_version();
-        let patch = json!({ "metadata": { "resourceVersion": version }, "spec": { "quarantine": entries } });
+        let patch = json!({
+            "metadata": { "resourceVersion": version, "annotations": { QUARANTINED: in_a_line(entries) } },
+            "spec": { "quarantine": entries },
+        });
         match api.patch(&gpu_node.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await {
             Err(kube::Error::Api(refusal)) if refusal.code == 409 || refusal.code == 404 => return Ok(()),
             done => _ = done?,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use kube::runtime::reflector::{ObjectRef, Store};
-use realsyn_crds::GpuNodeStatus;
+use realsyn_crds::{GpuNodeStatus, QUARANTINED};
 pub use realsyn_objects::nodes::GpuNode;
 use realsyn_objects::nodes::planners_view;
 use realsyn_plan::placement::{Inventory, NodeGpus, thin_links};
@@ -101,7 +101,9 @@ pub fn strip_node(node: &mut Node) {
 
 /// A `GpuNode` without what only people look at, and with as few words about NVLink as say the same.
 pub fn strip_gpu_node(node: &mut GpuNode) {
-    node.metadata.annotations = None;
+    if let Some(annotations) = &mut node.metadata.annotations {
+        annotations.retain(|name, _| name == QUARANTINED);
+    }
     let GpuNodeStatus { driver_since, cuda, summary, changed_at, devices, .. } = &mut node.status;
     (*driver_since, *cuda, *summary, *changed_at) = (None, None, None, None);
     thin_links(devices);

@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::{SignedDuration, Timestamp};
 use realsyn_crds::{GpuNodeStatus, Quarantine};
 
+use crate::text::sentence;
+
 /// Who writes the entries that are taken back by themselves.
 pub const CONTROLLER: &str = "controller";
 /// Different tasks that fail on one device before it is suspected.
@@ -75,6 +77,21 @@ fn device_in(message: &str) -> Option<&str> {
     message.match_indices("GPU-").find_map(|(at, _)| message.get(at..at + LENGTH).filter(is_uuid))
 }
 
+/// The reasons of a quarantine in one line, each once: `Xid79 x2, Fan`. None if there is none.
+pub fn in_a_line(entries: &[Quarantine]) -> Option<String> {
+    const MOST: usize = 120;
+    let mut counts: Vec<(&str, usize)> = Vec::new();
+    for entry in entries {
+        match counts.iter_mut().find(|(reason, _)| *reason == entry.reason) {
+            Some((_, n)) => *n += 1,
+            None => counts.push((&entry.reason, 1)),
+        }
+    }
+    let said = |(reason, n): &(&str, usize)| if *n == 1 { (*reason).to_owned() } else { format!("{reason} x{n}") };
+    let line = counts.iter().map(said).collect::<Vec<_>>().join(", ");
+    (!counts.is_empty()).then(|| sentence(&line, MOST))
+}
+
 /// The devices whose entry appeared or went between two quarantines, for those who are told of it.
 pub fn changes(before: &[Quarantine], after: &[Quarantine]) -> (Vec<Quarantine>, Vec<Quarantine>) {
     let key = |e: &Quarantine| (e.device.clone(), e.reason.clone(), e.by.clone());
@@ -126,6 +143,16 @@ mod tests {
         let well = wanted(&both, &status(vec![device(A, None), device(B, None)]), &none);
         assert_eq!(well, [by_hand]);
         assert_eq!(changes(&both, &well).1.len(), 2);
+    }
+
+    #[test]
+    fn every_reason_of_a_quarantine_stands_in_its_line() {
+        let of = |reason: &str| Quarantine { reason: reason.into(), ..Quarantine::default() };
+        assert_eq!(in_a_line(&[]), None);
+        assert_eq!(in_a_line(&[of("Xid79"), of("Fan"), of("Xid79")]).as_deref(), Some("Xid79 x2, Fan"));
+        let strange: Vec<Quarantine> = (0..64).map(|n| of(&format!("{n}\u{1b}{}", "x".repeat(60)))).collect();
+        let line = in_a_line(&strange).unwrap();
+        assert!(line.chars().count() <= 120 && !line.contains('\u{1b}'), "{line}");
     }
 
     #[test]

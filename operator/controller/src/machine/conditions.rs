@@ -2,14 +2,15 @@
 
 use realsyn_crds::{Condition, StageState};
 
-use super::{State, View, budget, fold::steps_of, place, sharing::is_held};
+use super::{State, View, budget, place, summary};
 use crate::text::sentence;
 
 const MOST: usize = 600;
 
 /// Brings the words of a state up to date. Times change on transitions alone.
 pub(super) fn describe(view: &View, state: &mut State) {
-    state.progress = Some(progress(view, state));
+    state.progress = Some(summary::progress(view, state));
+    state.summary = Some(summary::columns(view, state));
     let stalled = stalled(view, state);
     let (ready, reconciling, halt) = if view.suspend && !state.finished {
         let why = ("Suspended", "nothing runs until spec.suspend is false".to_owned());
@@ -71,34 +72,6 @@ fn waiting(view: &View, state: &State) -> Option<String> {
     }
     let stage = state.stages.iter().find_map(|s| Some(format!("{}: {}", s.name, s.waits_for.as_deref()?)));
     state.advance.waits_for.clone().or(stage)
-}
-
-/// `sentence-score 12/64 · 31 %`
-fn progress(view: &View, state: &State) -> String {
-    let (mut done, mut all) = (0.0, 0.0);
-    for stage in view.plan.required() {
-        let steps = steps_of(stage).collect::<Vec<_>>();
-        all += steps.len() as f64;
-        let Some(entry) = state.stage(stage) else { continue };
-        if entry.state == StageState::Sealed {
-            done += steps.len() as f64;
-        } else if let Some(at) = steps.iter().position(|id| entry.step.as_deref() == Some(id.step)) {
-            done += at as f64 + f64::from(entry.tasks_done) / f64::from(entry.tasks.max(1));
-        }
-    }
-    let share = if state.finished { 100 } else { (100.0 * done / f64::max(all, 1.0)).floor() as u32 };
-    let running: Vec<_> = state.stages.iter().filter(|s| s.step.is_some()).collect();
-    let now = match running.split_first() {
-        _ if state.finished => "complete".to_owned(),
-        _ if view.suspend => "suspended".to_owned(),
-        Some((first, [])) => format!("{} {}/{}", first.name, first.tasks_done, first.tasks),
-        Some((first, rest)) => format!("{} {}/{} +{}", first.name, first.tasks_done, first.tasks, rest.len()),
-        None if state.inventory.is_none() => "listing the source".to_owned(),
-        None if state.stages.iter().any(|s| s.state == StageState::Stalled) => "stalled".to_owned(),
-        None if state.stages.iter().any(is_held) => "waiting for another build".to_owned(),
-        None => "looking at the store".to_owned(),
-    };
-    format!("{now} · {share} %")
 }
 
 /// Sets a condition. Its time stays unless its status changes.

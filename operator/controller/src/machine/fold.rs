@@ -1,6 +1,6 @@
 //! A report of an `advance` pod, folded into the state.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use realsyn_crds::{PinnedInventory, Stage, StageState, StageStatus};
 use realsyn_plan::report::{ReadyStep, Report, SealedStep, step_named};
@@ -10,7 +10,9 @@ use super::{State, View, again, budget::account_for, jobs::failed_look, place::p
 use crate::text::sentence;
 
 /// Bytes of a stage's status for the reasons why its shards were rejected; what does not fit is counted together.
-const REASONS: usize = 1024;
+const REJECTED: usize = 1024;
+/// The same for its records that were dropped.
+const DROPPED: usize = 512;
 
 /// Folds a report in. One that contradicts itself or the state is a failed look, and changes nothing else.
 pub(super) fn fold(view: &View, state: &mut State, report: Report) {
@@ -117,23 +119,29 @@ fn seal(view: &View, state: &mut State, recipes: &Recipes, sealed: &[SealedStep]
         (entry.records_in, entry.records_out) = (steps[0].records_in, last.records_out);
         let useful = steps.iter().fold(0, |sum: u64, step| sum.saturating_add(step.gpu_seconds));
         entry.useful_gpu_seconds = (useful > 0).then_some(useful);
-        entry.rejected.clear();
-        // Few reasons exist; a store that says otherwise must not make the status grow.
-        let mut room = REASONS;
-        for (reason, n) in steps.iter().flat_map(|s| &s.rejected) {
-            let mut reason = sentence(reason, 60);
-            if !entry.rejected.contains_key(&reason) {
-                // With its number.
-                match room.checked_sub(reason.len() + 24) {
-                    Some(left) => room = left,
-                    None => reason = "other".to_owned(),
-                }
-            }
-            *entry.rejected.entry(reason).or_default() += n;
-        }
+        entry.rejected = by_reason(steps.iter().flat_map(|s| &s.rejected), REJECTED);
+        entry.dropped = by_reason(steps.iter().flat_map(|s| &s.dropped), DROPPED);
         entry.sealed_at = Some(view.now.to_string());
     }
     learned
+}
+
+/// The counts of several steps, summed. Few reasons exist; a store that says otherwise must not make the status grow.
+fn by_reason<'s>(counts: impl Iterator<Item = (&'s String, &'s u64)>, mut room: usize) -> BTreeMap<String, u64> {
+    let mut sums: BTreeMap<String, u64> = BTreeMap::new();
+    for (reason, n) in counts {
+        let mut reason = sentence(reason, 60);
+        if !sums.contains_key(&reason) {
+            // With its number.
+            match room.checked_sub(reason.len() + 24) {
+                Some(left) => room = left,
+                None => reason = "other".to_owned(),
+            }
+        }
+        let sum = sums.entry(reason).or_default();
+        *sum = sum.saturating_add(*n);
+    }
+    sums
 }
 
 /// Begins a step that can run, unless its stage is at work, waits after a failure, or just ended without effect.

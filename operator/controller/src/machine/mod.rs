@@ -16,11 +16,14 @@ mod sharing;
 mod simulation;
 mod start;
 mod stragglers;
+mod summary;
 #[cfg(test)]
 mod tests;
 
 use jiff::{SignedDuration, Timestamp};
-use realsyn_crds::{AdvanceStatus, Condition, PinnedInventory, Stage, StageState, StageStatus, WorkStatus};
+use realsyn_crds::{
+    AdvanceStatus, Condition, PinnedInventory, Stage, StageState, StageStatus, WorkStatus, WorkSummary,
+};
 use realsyn_objects::server;
 use realsyn_plan::placement::Inventory;
 use realsyn_plan::report::Complete;
@@ -92,6 +95,8 @@ pub struct State {
     pub conditions: Vec<Condition>,
     /// How far it is, in one line.
     pub progress: Option<String>,
+    /// The same in columns.
+    pub summary: Option<WorkSummary>,
     /// What was listed.
     pub inventory: Option<PinnedInventory>,
     /// The worker image of this generation.
@@ -119,6 +124,7 @@ impl State {
             observed_generation: generation,
             conditions,
             progress,
+            summary,
             inventory,
             worker_image,
             server_image,
@@ -132,6 +138,7 @@ impl State {
             generation,
             conditions,
             progress,
+            summary,
             inventory,
             worker_image,
             server_image,
@@ -150,6 +157,7 @@ impl State {
             observed_generation: self.generation,
             conditions: self.conditions.clone(),
             progress: self.progress.clone(),
+            summary: self.summary.clone(),
             inventory: self.inventory.clone(),
             worker_image: self.worker_image.clone(),
             server_image: self.server_image.clone(),

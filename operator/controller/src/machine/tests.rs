@@ -16,6 +16,7 @@ mod placement;
 mod servers;
 mod sharing;
 mod stragglers;
+mod summary;
 
 const UID: &str = "0b1c";
 
@@ -198,6 +199,7 @@ fn report(sealed: &[&str], ready: &[ReadyStep]) -> Report {
         records_in: 10,
         records_out: 9,
         rejected: BTreeMap::new(),
+        dropped: BTreeMap::new(),
         gpu_seconds: 0,
     });
     Report {

@@ -92,7 +92,9 @@ pub fn refused(object: &DynamicObject, refusal: &Refusal, now: Timestamp) -> Val
     set_condition(&mut conditions, "Reconciling", (!refusal.stalled, why()), generation, &now);
     set_condition(&mut conditions, "Stalled", (refusal.stalled, why()), generation, &now);
     status["conditions"] = json!(conditions);
-    status["progress"] = json!(if refusal.stalled { "stalled" } else { "waiting" });
+    let word = if refusal.stalled { "stalled" } else { "waiting" };
+    status["progress"] = json!(word);
+    status["summary"] = json!({ "stage": word });
     let is_new = status["observedGeneration"].as_i64() != Some(generation);
     status["observedGeneration"] = json!(generation);
     if is_new || refusal.reason == "InvalidSpec" {

@@ -163,6 +163,18 @@ impl World {
         Ok(())
     }
 
+    /// Does a pod's work, as if it had taken so many seconds.
+    pub async fn ends_after(&self, pod: &Pod, seconds: i64) -> Result<()> {
+        let message = self.work(pod)?;
+        let mut status = ended(pod, 0, &message);
+        let began = jiff::Timestamp::now() - jiff::SignedDuration::from_secs(seconds);
+        status["containerStatuses"][0]["state"]["terminated"]["startedAt"] = json!(began.to_string());
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace);
+        let patch = Patch::Merge(json!({ "status": status }));
+        api.patch_status(&pod.name_any(), &PatchParams::default(), &patch).await?;
+        Ok(())
+    }
+
     fn remember(&self, name: String, uid: String) {
         let mut jobs = self.jobs.lock().unwrap();
         let uids = jobs.entry(name).or_default();

@@ -13,6 +13,8 @@ pub struct Store {
     pub shards: u32,
     /// Why a shard of a sealed step was rejected, and how many were.
     pub rejected: fn(&Step) -> BTreeMap<String, u64>,
+    /// Why its records were dropped, and how many were.
+    pub dropped: fn(&Step) -> BTreeMap<String, u64>,
     /// Committed shards, by step and the digest of its stage.
     commits: BTreeMap<(String, Digest), BTreeSet<u32>>,
     sealed: BTreeSet<(String, Digest)>,
@@ -27,6 +29,7 @@ impl Default for Store {
         Self {
             shards: 3,
             rejected: |_| BTreeMap::new(),
+            dropped: |_| BTreeMap::new(),
             commits: BTreeMap::new(),
             sealed: BTreeSet::new(),
             lists: BTreeMap::new(),
@@ -81,6 +84,7 @@ impl Store {
                         records_in: counts.0,
                         records_out: counts.1,
                         rejected: (self.rejected)(step),
+                        dropped: (self.dropped)(step),
                         gpu_seconds: 0,
                     });
                 }
