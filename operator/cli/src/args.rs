@@ -145,6 +145,15 @@ pub struct StatusArgs {
     /// Print it for programs
     #[arg(short, long, value_name = "FORMAT")]
     pub output: Option<Output>,
+    /// Tell GPU-hours and cost that are to come, too: a pod reads in the build's store what was measured
+    #[arg(long, conflicts_with = "watch")]
+    pub forecast: bool,
+    /// What GPUs cost, and where they are
+    #[command(flatten)]
+    pub gpus: GpuArgs,
+    /// How the pod of --forecast is run
+    #[command(flatten)]
+    pub pod: PodArgs,
 }
 
 /// Formats for programs.
@@ -160,15 +169,34 @@ pub struct PlanArgs {
     /// A file with RealSynBuild and RealSynRelease documents; may be given more than once
     #[arg(short = 'f', long = "file", value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
-    /// What an hour of a GPU costs, for example A100-80GB=2.5; may be given more than once
-    #[arg(long = "price", value_name = "PRODUCT=COST", value_parser = price)]
-    pub prices: Vec<(String, f64)>,
+    /// Name every node that does not fit
+    #[arg(long)]
+    pub all: bool,
+    /// What GPUs cost, and where they are
+    #[command(flatten)]
+    pub gpus: GpuArgs,
     /// How the pod is run
     #[command(flatten)]
     pub pod: PodArgs,
 }
 
-fn price(text: &str) -> Result<(String, f64), String> {
+/// What GPUs cost, and who tells of them.
+#[derive(Args)]
+pub struct GpuArgs {
+    /// What an hour of a GPU costs, for example A100-80GB=2.5, before what the namespace's annotation realsyn.dev/gpu-prices
+    /// says; may be given more than once
+    #[arg(long = "price", value_name = "PRODUCT=COST", value_parser = price)]
+    pub prices: Vec<(String, f64)>,
+    /// The namespace of the GPU agents, in place of that of the DaemonSet realsyn-gpu-agent
+    #[arg(long, value_name = "NAMESPACE")]
+    pub agents: Option<String>,
+}
+
+/// Reads a price: `A100-80GB=2.5`.
+///
+/// # Errors
+/// A product that nobody knows, and a cost that is none.
+pub fn price(text: &str) -> Result<(String, f64), String> {
     let (product, cost) = text.split_once('=').ok_or("a price is written PRODUCT=COST, for example A100-80GB=2.5")?;
     if realsyn_plan::placement::Product::parse(product).is_none() {
         return Err(format!("`{product}` names no product; products are written as in `gpu.products`"));
@@ -217,11 +245,11 @@ pub struct LogsArgs {
     /// Only this task
     #[arg(long, value_name = "N")]
     pub index: Option<u32>,
-    /// Lines of each log, from its end
-    #[arg(long, value_name = "LINES", default_value_t = 200)]
-    pub tail: i64,
-    /// What failed tasks of the build left in the store, also after their pods are gone
-    #[arg(long, conflicts_with_all = ["release", "failed", "tail"])]
+    /// Lines of each log, from its end; by default 200 of a pod's, and all that the store keeps
+    #[arg(long, value_name = "LINES")]
+    pub tail: Option<u32>,
+    /// What failed tasks left in the store, also while there are pods
+    #[arg(long)]
     pub kept: bool,
     /// The pod that reads them there
     #[command(flatten)]

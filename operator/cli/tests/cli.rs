@@ -2,10 +2,15 @@
 
 mod support;
 
+use k8s_openapi::api::core::v1::Node;
 use kube::api::DynamicObject;
-use realsyn_cluster::{ControlPlane, Options, missing_for_control_plane, skip};
+use realsyn_cluster::{ControlPlane, Options, Process, missing_for_control_plane, skip};
+use realsyn_crds::Stage;
 use realsyn_objects::kinds::Kind;
 use realsyn_objects::manifest::{self, Manifests};
+use realsyn_objects::nodes::{GpuNode, planners_view};
+use realsyn_objects::plan::Plan;
+use realsyn_plan::placement::Inventory;
 use serde_json::{Value, json};
 use support::{User, workspace};
 
@@ -23,6 +28,13 @@ fn build(name: &str) -> Value {
                 "llm": { "uri": "pvc://models/llama", "sha256": "ab".repeat(32) },
             },
         },
+    })
+}
+
+fn release(name: &str) -> Value {
+    json!({
+        "apiVersion": "realsyn.dev/v1alpha1", "kind": "RealSynRelease", "metadata": { "name": name },
+        "spec": { "buildRef": { "name": "obelics" } },
     })
 }
 
@@ -72,7 +84,8 @@ fn the_plugin_on_a_real_api_server() {
         said.err
     );
 
-    plane.define(&["realsynbuilds.yaml", "realsynreleases.yaml"].map(|f| workspace("crds/generated").join(f))).unwrap();
+    let definitions = ["realsynbuilds.yaml", "realsynreleases.yaml", "gpunodes.yaml"];
+    plane.define(&definitions.map(|file| workspace("crds/generated").join(file))).unwrap();
     shows(&User::admin(&plane, "shows"));
     changes(&User::admin(&plane, "changes"));
     refuses(&User::admin(&plane, "refuses"));
@@ -81,6 +94,10 @@ fn the_plugin_on_a_real_api_server() {
     plans(&User::admin(&plane, "plans"));
     asks_releases(&User::admin(&plane, "releases"));
     reads_logs(&User::admin(&plane, "logs"));
+    let last = User::admin(&plane, "places");
+    // It would take nodes without a kubelet for dead.
+    plane.kill(Process::ControllerManager).unwrap();
+    places(&last);
 }
 
 /// A status as a page, as JSON, and as it changes until it is Ready.
@@ -303,15 +320,110 @@ fn plans(user: &User) {
     assert!(said.code == 1 && said.err.contains("ended with 64: the bucket `corpora` does not exist"), "{}", said.err);
 }
 
+/// Where stages fit is told before a pod has read the store, and also if none ever does; and as the controller tells it.
+fn places(user: &User) {
+    // Agents in a namespace that the chart was given; that of gpu-2 died an hour ago.
+    user.apply(&json!({
+        "apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": { "name": "realsyn-gpu-agent" },
+        "spec": {
+            "selector": { "matchLabels": { "app": "agent" } },
+            "template": {
+                "metadata": { "labels": { "app": "agent" } },
+                "spec": { "nodeSelector": { "agents": "none" }, "containers": [{ "name": "agent", "image": "agent:1" }] },
+            },
+        },
+    }));
+    let dead = "2026-01-01T10:00:00.000000Z";
+    user.apply(&json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": { "name": "realsyn-gpu-gpu-2" },
+        "spec": { "holderIdentity": "gpu-2", "renewTime": dead },
+    }));
+    let (mut nodes, mut gpu_nodes) = (Vec::new(), Vec::new());
+    for (name, product, gib) in [
+        ("gpu-1", "A100-SXM4-80GB", 80u64),
+        ("gpu-2", "A100-SXM4-80GB", 80),
+        ("gpu-3", "A100-SXM4-40GB", 40),
+        ("gpu-4", "A100-SXM4-40GB", 40),
+    ] {
+        user.apply(&json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": name } }));
+        let offers = json!({ "nvidia.com/gpu": "1" });
+        let ready = json!({ "type": "Ready", "status": "True" });
+        let status = json!({ "allocatable": offers, "capacity": offers, "conditions": [ready] });
+        user.set_status(&format!("node/{name}"), &status);
+        let bare = json!({ "spec": { "taints": null } }).to_string();
+        user.kubectl(&["patch", "node", name, "--type=merge", "-p", &bare]);
+        user.apply(&json!({ "apiVersion": "realsyn.dev/v1alpha1", "kind": "GpuNode", "metadata": { "name": name } }));
+        let device = json!({
+            "uuid": format!("GPU-{name}"), "pci": "0000:07:00.0", "product": product, "memory": gib << 30,
+            "compute": "8.0", "healthy": true,
+        });
+        user.set_status(&format!("gpunode/{name}"), &json!({ "driver": "580.95.05", "devices": [device] }));
+        nodes.push(serde_json::from_value::<Node>(user.get(&format!("node/{name}"))).unwrap());
+        gpu_nodes.push(serde_json::from_value::<GpuNode>(user.get(&format!("gpunode/{name}"))).unwrap());
+    }
+
+    let with = |min_memory: &str| {
+        let mut build = build("gpus");
+        build["spec"]["models"]["perplexity"]["uri"] = json!("pvc://models/gpt2-large");
+        let gpu = json!({ "minMemory": min_memory });
+        build["spec"]["stages"] = json!({ "sentenceScore": { "engine": "cuda", "gpu": gpu } });
+        build
+    };
+    let file = user.plane.folder().join("gpus.json");
+    let plan = |build: &Value, more: &[&str]| {
+        std::fs::write(&file, build.to_string()).unwrap();
+        user.realsyn(&[&["plan", "-f", file.to_str().unwrap()], more].concat())
+    };
+    // No image is known, so that no pod can read the store; the table stands there all the same.
+    let said = plan(&with("60Gi"), &[]);
+    assert!(said.code == 1 && said.err.contains("give it with --image"), "{}", said.err);
+    let lines: Vec<&str> = said.out.lines().collect();
+    assert!(lines[0].starts_with("GPUs for ") && lines[0].ends_with("now     batch  needs"), "{}", said.out);
+    assert!(lines[1].starts_with("sentence-score ") && lines[1].contains(" 1 of 4 "), "{}", said.out);
+    let batch = lines[1].split_whitespace().nth(7).and_then(|n| n.parse::<u32>().ok());
+    assert!(batch.is_some_and(|batch| batch > 16), "{}", said.out);
+    assert!(said.out.contains("gpu-3 and gpu-4: A100-SXM4-40GB has 40 GiB, 60 needed"), "{}", said.out);
+    assert!(said.out.contains("gpu-2: ") && said.out.contains("silent"), "{}", said.out);
+    // Elsewhere nobody says that the agent of gpu-2 is silent.
+    let said = plan(&with("60Gi"), &["--agents", "default"]);
+    assert!(said.out.contains(" 2 of 4 "), "{}", said.out);
+
+    // The sentence of what fits nowhere is that of the controller's condition.
+    let build = with("200Gi");
+    let said = plan(&build, &[]);
+    let view = |(node, gpu_node): (&Node, &GpuNode)| {
+        let since = "2026-01-01T10:00:00Z";
+        planners_view(node, Some(gpu_node), (gpu_node.metadata.name.as_deref() == Some("gpu-2")).then_some(since))
+    };
+    let inventory: Inventory = nodes.iter().zip(&gpu_nodes).map(view).collect();
+    let spec = serde_json::from_value(build["spec"].clone()).unwrap();
+    let demand = Plan::of_build(&spec).demand(Stage::SentenceScore, 1).unwrap();
+    let condition = inventory.place(&demand).sentence;
+    assert!(condition.starts_with("no node fits: "), "{condition}");
+    let shown: Vec<&str> = said.out.lines().skip(2).map(str::trim).collect();
+    assert_eq!(shown.join(" ").trim(), condition);
+
+    // What the GPU-hours so far have cost, at the namespace's price, and at that of who asks.
+    user.apply(&with("60Gi"));
+    let sealed = json!({ "name": "sentence-score", "state": "Sealed", "shards": 4, "gpuSeconds": 7200 });
+    user.set_status("rsb/gpus", &json!({ "observedGeneration": 1, "workerImage": "w:1", "stages": [sealed] }));
+    let status = |more: &[&str]| user.realsyn(&[&["status", "gpus"], more].concat()).out;
+    assert!(!status(&[]).contains("cost"), "{}", status(&[]));
+    user.kubectl(&["annotate", "namespace", &user.namespace, "realsyn.dev/gpu-prices=A100-80GB=2.5,H100=4"]);
+    assert!(status(&[]).contains("cost       5.00 so far\n"), "{}", status(&[]));
+    assert!(status(&["--price", "A100=3"]).contains("cost       5.00 so far\n"), "the name that says most counts");
+    assert!(status(&["--price", "A100-SXM4-80GB=3"]).contains("cost       6.00 so far\n"));
+    let (running, pod) = user.begin_pod(&["status", "gpus", "--forecast"]);
+    let asked = pod["spec"]["containers"][0]["env"].as_array().unwrap().iter();
+    assert!(asked.clone().any(|env| env["name"] == "REALSYN_PLAN_MEASURED"), "{asked:?}");
+    user.end(&pod, 64, "the bucket `corpora` does not exist");
+    let said = running.said();
+    assert!(said.code == 1 && said.err.contains("the bucket `corpora` does not exist"), "{}", said.err);
+}
+
 /// Every release is asked with its own settings.
 fn asks_releases(user: &User) {
     assert!(user.realsyn(&["affected", ID]).out.contains("has no release"));
-    let release = |name: &str| {
-        json!({
-            "apiVersion": "realsyn.dev/v1alpha1", "kind": "RealSynRelease", "metadata": { "name": name },
-            "spec": { "buildRef": { "name": "obelics" } },
-        })
-    };
     user.apply(&release("v1"));
     assert_eq!(user.realsyn(&["affected", ID]).out, "v1: not begun yet, so it holds nothing\n");
     let manifests = json!({ "build.yaml": build("obelics").to_string(), "release.yaml": release("v2").to_string() });
@@ -341,13 +453,18 @@ fn reads_logs(user: &User) {
     user.set_status("rsb/obelics", &running());
     let said = user.realsyn(&["logs", "fetsh", "-b", "obelics"]);
     assert!(said.code == 1 && said.err.contains("`fetsh` is not a stage; the nearest is `fetch`"), "{}", said.err);
-    let said = user.realsyn(&["logs", "documents", "-b", "obelics"]);
-    assert!(
-        said.code == 1 && said.err.contains("documents of build obelics is sealed, and its Jobs are deleted then"),
-        "{}",
-        said.err
-    );
-    assert!(said.err.contains("realsyn.dev/stage=documents"), "{}", said.err);
+    // Without a Job the store is asked, and it is said so.
+    let (running, pod) = user.begin_pod(&["logs", "documents", "-b", "obelics", "--failed", "--tail", "7"]);
+    let args = &pod["spec"]["containers"][0]["args"];
+    assert_eq!(args, &json!(["logs", "-f", "/etc/realsyn/build.yaml", "documents"]));
+    user.end(&pod, 1, "realsyn: documents has left no log");
+    let said = running.said();
+    let gone = "documents of build obelics is sealed, and its Jobs are deleted then; what its failed tasks said last";
+    assert!(said.code == 1 && said.err.starts_with(gone), "{}", said.err);
+    assert!(said.err.contains("documents has left no log"), "{}", said.err);
+    let said = user.realsyn(&["logs", "sentences", "-b", "obelics"]);
+    assert!(said.code == 1 && said.err.contains("sentences of build obelics has not begun"), "{}", said.err);
+    assert!(said.err.contains("realsyn.dev/stage=sentences"), "{}", said.err);
 
     for index in ["0", "7"] {
         let pod = json!({
@@ -388,6 +505,17 @@ fn reads_logs(user: &User) {
     user.end(&pod, 1, "realsyn: task 7 of fetch has left no log");
     let said = running.said();
     assert!(said.code == 1 && said.err.contains("task 7 of fetch has left no log"), "{}", said.err);
+    let manifests = json!({ "build.yaml": build("obelics").to_string(), "release.yaml": release("v1").to_string() });
+    user.apply(&json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "v1-a" }, "data": manifests }));
+    user.apply(&release("v1"));
+    let begun = json!({ "name": "release", "state": "Stalled", "attempt": 2 });
+    user.set_status("rsr/v1", &json!({ "manifest": "v1-a", "workerImage": "w:2", "stages": [begun] }));
+    let (running, pod) = user.begin_pod(&["logs", "release", "-r", "v1"]);
+    let args = &pod["spec"]["containers"][0]["args"];
+    assert_eq!(args, &json!(["logs", "-f", "/etc/realsyn/build.yaml", "-f", "/etc/realsyn/release.yaml", "release"]));
+    user.end(&pod, 1, "realsyn: release has left no log");
+    let said = running.said();
+    assert!(said.err.starts_with("release of release v1 has no pod at the moment; what"), "{}", said.err);
     let said = user.realsyn(&["logs", "advance", "-b", "obelics", "--kept"]);
     assert!(said.code == 1 && said.err.contains("`advance` is not a stage"), "{}", said.err);
 }

@@ -25,6 +25,8 @@ pub const PARALLELISM: &str = "realsyn.dev/parallelism";
 pub const TRACEPARENT: &str = "realsyn.dev/traceparent";
 /// Annotation on a build or release: any new value tries again at once.
 pub const RETRY: &str = "realsyn.dev/retry";
+/// Annotation on a namespace: what an hour of its teams' GPUs costs, `A100-80GB=2.5,H100=4`.
+pub const GPU_PRICES: &str = "realsyn.dev/gpu-prices";
 /// Label: on pods that hold GPUs.
 pub const GPU: &str = "realsyn.dev/gpu";
 /// Taint of nodes with a device in quarantine.
@@ -41,6 +43,8 @@ pub const OF_UID: &str = "realsyn.dev/of-uid";
 pub const OF_NAME: &str = "realsyn.dev/of-name";
 /// The stage label of a look at the store, and its container's name.
 pub const ADVANCE: &str = "advance";
+/// The DaemonSet of the GPU agents.
+pub const AGENTS: &str = "realsyn-gpu-agent";
 /// The name of the Lease of a GPU agent, before that of its node.
 pub const AGENT_LEASE: &str = "realsyn-gpu-";
 

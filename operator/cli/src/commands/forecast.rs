@@ -12,6 +12,8 @@ use crate::format::exact;
 
 /// Before what was measured, on a line of its own; the worker writes it.
 const MEASURED: &[u8] = b"realsyn-measured: ";
+/// What asks the worker for that line.
+pub const SWITCH: &str = "REALSYN_PLAN_MEASURED";
 /// Nobody measures more.
 const LONGEST: usize = 1 << 20;
 /// Products whose rates are shown of a stage.
@@ -83,9 +85,9 @@ pub enum Expected {
 
 impl Forecast {
     /// From what a pod measured, if it did, and prices of a GPU-hour.
-    pub fn new(ahead: Option<&[Ahead]>, prices: &[(String, f64)]) -> Self {
+    pub fn new(ahead: Option<&[Ahead]>, prices: &BTreeMap<String, f64>) -> Self {
         let mut forecast = Self { told: ahead.is_some(), ..Self::default() };
-        forecast.rates.prices = prices.iter().cloned().collect();
+        forecast.rates.prices = prices.clone();
         for step in ahead.unwrap_or_default() {
             let Some(id) = step_named(&step.step).map(|step| step.id) else { continue };
             forecast.ahead.entry(id.stage).or_default().push((id, step.shards));
@@ -105,6 +107,11 @@ impl Forecast {
         let steps: Option<Vec<(StepId, u64)>> = steps.iter().map(|(id, shards)| Some((*id, (*shards)?))).collect();
         let finish = steps.and_then(|steps| self.rates.finish(placement, &steps));
         finish.map_or(Expected::Unknown, Expected::Known)
+    }
+
+    /// What an hour of a GPU costs where a placement says, if that is known.
+    pub fn price(&self, placement: &Placement) -> Option<f64> {
+        self.rates.price_where(placement)
     }
 
     /// What was measured at a stage that has one step, in words.
@@ -167,6 +174,21 @@ impl Sum {
         }
     }
 
+    /// GPU-hours of the stages of which they are known; `None` if of none.
+    pub fn gpu_hours(&self) -> Option<f64> {
+        self.known.then_some(self.gpu_hours)
+    }
+
+    /// What they cost; `None` unless every price is known.
+    pub fn cost(&self) -> Option<f64> {
+        (self.known && self.unpriced == 0).then_some(self.cost)
+    }
+
+    /// Stages of which nothing is known.
+    pub fn unknown(&self) -> usize {
+        self.unknown
+    }
+
     /// In a sentence.
     pub fn sentence(&self) -> String {
         const ONLY: &str = "Hours and cost are told only of what was measured with the same settings.";
@@ -202,6 +224,6 @@ mod tests {
         }
         assert!(Measured::default().ahead().is_none(), "an older worker measures nothing");
         let strange = Ahead { step: "../x".to_owned(), shards: Some(1), gpus: BTreeMap::new() };
-        assert!(Forecast::new(Some(&[strange]), &[]).ahead.is_empty());
+        assert!(Forecast::new(Some(&[strange]), &BTreeMap::new()).ahead.is_empty());
     }
 }

@@ -5,10 +5,14 @@ mod change;
 mod explain;
 mod forecast;
 mod gc;
+mod gpus;
+mod last_lines;
 mod logs;
 mod placement;
 mod plan;
+mod prices;
 mod shards;
+mod spending;
 
 use anyhow::Result;
 
@@ -16,6 +20,8 @@ use crate::args::{Command, Flags};
 use crate::cluster::Cluster;
 use crate::status::status;
 use crate::style::print;
+
+pub use spending::{Spending, ToCome, spending};
 
 /// Carries out a command; returns the exit code.
 ///

@@ -1,108 +1,156 @@
-//! Where the stages of a build that hold GPUs would run: which nodes fit, and why the others do not.
+//! Where the stages of a build that hold GPUs would run: which nodes fit, and why the others do not; and what is expected of
+//! them there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-use jiff::Timestamp;
-use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::Node;
-use kube::api::ListParams;
-use kube::{Api, ResourceExt};
 use realsyn_crds::Stage;
-use realsyn_objects::nodes::{DEAD_AFTER, GpuNode, heartbeat, planners_view};
 use realsyn_objects::plan::Plan;
-use realsyn_plan::placement::{Inventory, Placement};
+use realsyn_plan::memory::{MOST_SEQUENCES, batch_for, of_stage};
+use realsyn_plan::placement::{Demand, Inventory, Placement, bytes_of};
 
-use super::forecast::{Forecast, Sum};
+use super::forecast::{Expected, Forecast, Sum};
+use super::gpus::inventory;
 use crate::cluster::Cluster;
 use crate::format::wrap;
 
 /// More tasks than any stage has at once: what fits is what counts.
 const MANY: u32 = 10_000;
-/// Where the chart puts the agents, and their Leases.
-const AGENTS: &str = "realsyn-gpu";
-/// Reasons that are shown of a stage.
+/// Reasons that are shown of a stage, unless all are asked for.
 const REASONS: usize = 6;
 
-/// The table for a plan, or nothing if no stage holds GPUs.
-pub async fn placement(cluster: &Cluster, plan: &Plan, forecast: &Forecast, width: usize) -> String {
-    match plan.required().any(|stage| plan.wants_gpu(stage).is_some()) {
-        true => table(plan, &inventory(cluster).await, forecast, width),
-        false => String::new(),
-    }
+/// Where the stages fit that hold GPUs, in their order.
+#[derive(Debug, Default)]
+pub struct Places {
+    all: Vec<Place>,
+    /// Whether nodes may be read.
+    is_known: bool,
 }
 
-/// The GPUs of the cluster, as far as the user may see them.
-async fn inventory(cluster: &Cluster) -> Inventory {
-    let (nodes, gpu_nodes): (Api<Node>, Api<GpuNode>) =
-        (Api::all(cluster.client.clone()), Api::all(cluster.client.clone()));
-    let Ok(nodes) = nodes.list(&ListParams::default()).await else { return Inventory::unknown() };
-    // Without agents there are none, and labels have to do.
-    let gpu_nodes = gpu_nodes.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
-    let gpu_nodes: BTreeMap<String, GpuNode> = gpu_nodes.into_iter().map(|n| (n.name_any(), n)).collect();
-    let leases: Api<Lease> = Api::namespaced(cluster.client.clone(), AGENTS);
-    // Who may not read them is told what the agents said last.
-    let leases = leases.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
-    let silent: BTreeMap<String, String> = leases.iter().filter_map(|lease| silent(lease, Timestamp::now())).collect();
-    let view = |node: &Node| {
-        let name = node.name_any();
-        planners_view(node, gpu_nodes.get(&name), silent.get(&name).map(String::as_str))
-    };
-    nodes.items.iter().map(view).collect()
+#[derive(Debug)]
+struct Place {
+    stage: Stage,
+    demand: Demand,
+    placement: Placement,
+    /// The largest batch by what a pod is given, where the model's figures are known.
+    batches: BTreeMap<String, u32>,
 }
 
-/// The node of a silent agent, and since when it is silent.
-fn silent(lease: &Lease, now: Timestamp) -> Option<(String, String)> {
-    // At one look the controller sees no more.
-    let (node, renewed) = heartbeat(lease)?;
-    let renewed = renewed?;
-    (now.duration_since(renewed) > DEAD_AFTER).then(|| (node.to_owned(), renewed.to_string()))
-}
-
-fn table(plan: &Plan, inventory: &Inventory, forecast: &Forecast, width: usize) -> String {
-    let mut text = format!(
-        "\n{:<26} {:>9} {:>5} {:>8} {:>5} {:>7} {:>7} {:>9}  needs\n",
-        "GPUs for", "nodes", "GPUs", "at once", "now", "hours", "GPU-h", "cost"
-    );
-    let mut sum = Sum::default();
-    for stage in plan.required() {
-        let Some(demand) = plan.demand(stage, MANY) else { continue };
-        let placement = inventory.place(&demand);
-        let expected = forecast.of(stage, &placement);
-        sum.add(&expected);
-        _ = writeln!(text, "{} {}  {demand}", row(stage, &placement, inventory), expected.columns());
-        forecast.rates(stage).iter().for_each(|rate| lines(&mut text, rate, width));
-        if placement.nodes.is_empty() {
-            lines(&mut text, &placement.sentence, width);
-        } else {
-            for unfit in placement.unfit.iter().take(REASONS) {
-                lines(&mut text, &unfit.to_string(), width);
-            }
-            let more: usize = placement.unfit.iter().skip(REASONS).map(|group| group.nodes.len()).sum();
-            if more > 0 {
-                lines(&mut text, &format!("{more} more nodes for other reasons"), width);
-            }
+impl Places {
+    /// On the nodes of the cluster, which are read only if a stage holds GPUs.
+    pub async fn of(cluster: &Cluster, plan: &Plan, agents: Option<&str>) -> Self {
+        match plan.required().any(|stage| plan.wants_gpu(stage).is_some()) {
+            true => Self::on(plan, &inventory(cluster, agents).await),
+            false => Self::default(),
         }
     }
-    lines_at(&mut text, &sum.sentence(), 0, width);
-    text
+
+    /// On these nodes.
+    pub fn on(plan: &Plan, inventory: &Inventory) -> Self {
+        let place = |stage| {
+            let demand = plan.demand(stage, MANY)?;
+            let placement = inventory.place(&demand);
+            let batches = batches(plan, stage, &demand, &placement);
+            Some(Place { stage, demand, placement, batches })
+        };
+        Self { all: plan.required().filter_map(place).collect(), is_known: inventory.is_known() }
+    }
+
+    /// Where a stage fits, if it holds GPUs.
+    pub fn placement(&self, stage: Stage) -> Option<&Placement> {
+        self.all.iter().find(|place| place.stage == stage).map(|place| &place.placement)
+    }
+
+    /// A line for each stage, and below it why other nodes do not fit: the first few reasons, or all of them with every
+    /// node's name. Empty if no stage holds GPUs.
+    pub fn table(&self, every: bool, width: usize) -> String {
+        if self.all.is_empty() {
+            return String::new();
+        }
+        let mut text = format!(
+            "{:<26} {:>9} {:>5} {:>8} {:>5} {:>9}  needs\n",
+            "GPUs for", "nodes", "GPUs", "at once", "now", "batch"
+        );
+        for place in &self.all {
+            _ = writeln!(text, "{}", self.row(place));
+            let unfit = &place.placement.unfit;
+            if place.batches.len() > 1 {
+                let each: Vec<String> = place.batches.iter().map(|(unit, n)| format!("{n} on {unit}")).collect();
+                lines(&mut text, &format!("batch {}", each.join(", ")), 4, width);
+            }
+            if place.placement.nodes.is_empty() {
+                lines(&mut text, &place.placement.sentence, 4, width);
+                if !every {
+                    continue;
+                }
+            }
+            let shown = if every { unfit.len() } else { REASONS };
+            for group in unfit.iter().take(shown) {
+                lines(&mut text, &if every { group.in_full() } else { group.to_string() }, 4, width);
+            }
+            let more: usize = unfit.iter().skip(shown).map(|group| group.nodes.len()).sum();
+            if more > 0 {
+                lines(&mut text, &format!("{more} more nodes for other reasons; --all names them"), 4, width);
+            }
+        }
+        text
+    }
+
+    fn row(&self, Place { stage, demand, placement, batches }: &Place) -> String {
+        let unfit: usize = placement.unfit.iter().map(|group| group.nodes.len()).sum();
+        let nodes = match self.is_known {
+            true => format!("{} of {}", placement.nodes.len(), placement.nodes.len() + unfit),
+            false => "?".to_owned(),
+        };
+        let now = placement.now.filter(|_| self.is_known).map_or("?".to_owned(), |now| now.to_string());
+        let batch = match (batches.values().min(), batches.values().max()) {
+            (Some(least), Some(most)) if least == most => most.to_string(),
+            (Some(least), Some(most)) => format!("{least}–{most}"),
+            _ => "–".to_owned(),
+        };
+        let (gpus, at_once) = (placement.gpus, placement.at_once);
+        format!("{:<26} {nodes:>9} {gpus:>5} {at_once:>8} {now:>5} {batch:>9}  {demand}", stage.name())
+    }
+
+    /// Hours, GPU-hours and cost of each stage that is left, and their sum.
+    pub fn expected(&self, forecast: &Forecast, width: usize) -> String {
+        if self.all.is_empty() {
+            return String::new();
+        }
+        let mut text = format!("\n{:<26} {:>7} {:>7} {:>9}\n", "time of GPUs for", "hours", "GPU-h", "cost");
+        for Place { stage, placement, .. } in &self.all {
+            let expected = forecast.of(*stage, placement);
+            if matches!(expected, Expected::Nothing) {
+                continue;
+            }
+            _ = writeln!(text, "{:<26} {}", stage.name(), expected.columns());
+            forecast.rates(*stage).iter().for_each(|rate| lines(&mut text, rate, 4, width));
+        }
+        lines(&mut text, &self.sum(forecast).sentence(), 0, width);
+        text
+    }
+
+    /// What is expected of all stages that are left.
+    pub fn sum(&self, forecast: &Forecast) -> Sum {
+        let mut sum = Sum::default();
+        self.all.iter().for_each(|place| sum.add(&forecast.of(place.stage, &place.placement)));
+        sum
+    }
 }
 
-fn row(stage: Stage, placement: &Placement, inventory: &Inventory) -> String {
-    let unfit: usize = placement.unfit.iter().map(|group| group.nodes.len()).sum();
-    let nodes = match inventory.is_known() {
-        true => format!("{} of {}", placement.nodes.len(), placement.nodes.len() + unfit),
-        false => "?".to_owned(),
+/// The largest batch of a stage's model on each of the products that it fits on.
+fn batches(plan: &Plan, stage: Stage, demand: &Demand, placement: &Placement) -> BTreeMap<String, u32> {
+    let Some((model, dtype)) = of_stage(&plan.build, stage) else { return BTreeMap::new() };
+    let units: BTreeSet<&str> = placement.nodes.iter().map(|node| &*node.unit).collect();
+    let batch = |unit: &str| {
+        let batch = batch_for(model, dtype, demand.count, bytes_of(unit)?)?;
+        // A language model's server works on no more side by side.
+        Some(if stage == Stage::Generate { batch.min(MOST_SEQUENCES) } else { batch })
     };
-    let now = placement.now.filter(|_| inventory.is_known()).map_or("?".to_owned(), |now| now.to_string());
-    format!("{:<26} {nodes:>9} {:>5} {:>8} {now:>5}", stage.name(), placement.gpus, placement.at_once)
+    units.into_iter().filter_map(|unit| Some((unit.to_owned(), batch(unit)?))).collect()
 }
 
-fn lines(text: &mut String, sentence: &str, width: usize) {
-    lines_at(text, sentence, 4, width);
-}
-
-fn lines_at(text: &mut String, sentence: &str, indent: usize, width: usize) {
+fn lines(text: &mut String, sentence: &str, indent: usize, width: usize) {
     for line in wrap(sentence, width.saturating_sub(indent)) {
         _ = writeln!(text, "{:indent$}{line}", "");
     }
@@ -122,6 +170,7 @@ mod tests {
             panic!("build.yaml holds a build")
         };
         build.spec.stop_after = Some(Stage::SentenceScore);
+        build.spec.models.perplexity.as_mut().unwrap().uri = Some("pvc://models/gpt2-large".to_owned());
         build.spec.stages.sentence_score.device.gpu =
             Some(Gpu { min_memory: Some(Quantity::new("60Gi")), ..Gpu::default() });
         Plan::of_build(&build.spec)
@@ -140,52 +189,56 @@ mod tests {
 
     #[test]
     fn each_stage_has_a_row_and_each_other_node_a_reason() {
-        let nodes = [
-            node("gpu-1", Some(("NVIDIA-A100-SXM4-80GB", 80))),
-            node("gpu-2", Some(("NVIDIA-A100-SXM4-40GB", 40))),
-            node("cpu-1", None),
-            node("cpu-2", None),
-        ];
-        let nodes: Inventory = nodes.into_iter().collect();
-        let text = table(&plan(), &nodes, &Forecast::default(), 100);
-        let lines: Vec<&str> = text.lines().collect();
-        let heads = "GPUs for                       nodes  GPUs  at once   now   hours   GPU-h      cost  needs";
-        assert_eq!(lines[1], heads);
-        let row =
-            "sentence-score                1 of 4     8        8     ?       –       –         –  1 GPU with 60 GiB";
-        assert_eq!(lines[2], row);
-        assert_eq!(lines[3], "    gpu-2: A100-SXM4-40GB has 40 GiB, 60 needed");
-        assert_eq!(lines[4], "    2 nodes: no GPUs");
-        assert!(
-            text.ends_with("Hours and cost are told only of what was measured with the same settings.\n"),
-            "{text}"
-        );
+        let plan = plan();
+        let small = node("gpu-2", Some(("NVIDIA-A100-SXM4-40GB", 40)));
+        let nodes = [node("gpu-1", Some(("NVIDIA-A100-SXM4-80GB", 80))), small.clone()];
+        let cpus = (0..9).map(|n| node(&format!("cpu-{n}"), None));
+        let places = Places::on(&plan, &nodes.into_iter().chain(cpus).collect());
+        let (model, dtype) = of_stage(&plan.build, Stage::SentenceScore).unwrap();
+        let batch = batch_for(model, dtype, 1, 80_000_000_000).unwrap();
+        let text = places.table(false, 100);
+        let shown: Vec<&str> = text.lines().collect();
+        let heads = "GPUs for                       nodes  GPUs  at once   now     batch  needs";
+        assert_eq!(shown[0], heads);
+        let row = format!("sentence-score               1 of 11     8        8     ? {batch:>9}  1 GPU with 60 GiB");
+        assert_eq!(shown[1], row);
+        assert_eq!(shown[2], "    gpu-2: A100-SXM4-40GB has 40 GiB, 60 needed");
+        assert_eq!(shown[3], "    cpu-0, cpu-1 and 7 more: no GPUs");
+        assert!(places.table(true, 200).contains("cpu-7, cpu-8: no GPUs"), "{}", places.table(true, 200));
 
-        // 5,400 shards, each two seconds of a GPU: three hours of one, and so three eighths of an hour of eight.
-        let spent = Spent { gpu_millis: 2_000_000, shards: 1000, records: 7_000_000 };
-        let gpus = BTreeMap::from([("A100-SXM4-80GB".to_owned(), spent)]);
-        let ahead = Ahead { step: "sentence-score/score".to_owned(), shards: Some(5400), gpus };
-        let text = table(&plan(), &nodes, &Forecast::new(Some(&[ahead]), &[("A100-80GB".to_owned(), 2.5)]), 100);
-        let lines: Vec<&str> = text.lines().collect();
-        assert!(lines[2].contains("     ?     0.4     3.0      7.50  1 GPU"), "{text}");
-        assert_eq!(lines[3], "    3,500 records a second were measured on each A100-SXM4-80GB");
-        assert!(text.ends_with("Together 3.0 GPU-hours, which cost 7.50.\n"), "{text}");
-        let text = table(&plan(), &nodes, &Forecast::new(Some(&[]), &[]), 100);
-        assert!(text.ends_with("Nothing of it is left to run.\n"), "{text}");
-        let text = table(&plan(), &Inventory::unknown(), &Forecast::default(), 100);
+        let both = [node("gpu-1", Some(("NVIDIA-A100-SXM4-80GB", 80))), node("gpu-3", Some(("NVIDIA-H200", 141)))];
+        let text = Places::on(&plan, &both.into_iter().collect()).table(false, 100);
+        assert!(text.contains(&format!("batch {batch} on A100-SXM4-80GB, ")), "{text}");
+        let none = Places::on(&plan, &[small].into_iter().collect());
+        assert!(none.table(false, 100).contains("    no node fits: gpu-2: "), "{}", none.table(false, 100));
+        let text = Places::on(&plan, &Inventory::unknown()).table(false, 100);
         assert!(text.contains("may not read nodes"), "{text}");
     }
 
     #[test]
-    fn an_agent_is_silent_whose_lease_is_old() {
-        let now: Timestamp = "2026-01-01T12:00:00Z".parse().unwrap();
-        let look = |name: &str, renewed: &str| {
-            let lease = serde_json::json!({ "metadata": { "name": name }, "spec": { "renewTime": renewed } });
-            silent(&serde_json::from_value(lease).unwrap(), now)
-        };
-        let since = Some(("node-a".to_owned(), "2026-01-01T11:49:00Z".to_owned()));
-        assert_eq!(look("realsyn-gpu-node-a", "2026-01-01T11:49:00.000000Z"), since);
-        assert_eq!(look("realsyn-gpu-node-a", "2026-01-01T11:51:00.000000Z"), None);
-        assert_eq!(look("realsyn-controller", "2026-01-01T11:00:00.000000Z"), None);
+    fn hours_and_cost_follow_from_what_was_measured() {
+        let nodes = [node("gpu-1", Some(("NVIDIA-A100-SXM4-80GB", 80)))].into_iter().collect();
+        let places = Places::on(&plan(), &nodes);
+        let nothing = BTreeMap::new();
+        let text = places.expected(&Forecast::new(None, &nothing), 100);
+        assert!(
+            text.ends_with("Hours and cost are told only of what was measured with the same settings.\n"),
+            "{text}"
+        );
+        // 5,400 shards, each two seconds of a GPU: three hours of one, and so three eighths of an hour of eight.
+        let spent = Spent { gpu_millis: 2_000_000, shards: 1000, records: 7_000_000 };
+        let gpus = BTreeMap::from([("A100-SXM4-80GB".to_owned(), spent)]);
+        let ahead = Ahead { step: "sentence-score/score".to_owned(), shards: Some(5400), gpus };
+        let prices = BTreeMap::from([("A100-80GB".to_owned(), 2.5)]);
+        let forecast = Forecast::new(Some(&[ahead]), &prices);
+        let text = places.expected(&forecast, 100);
+        let shown: Vec<&str> = text.lines().skip(1).collect();
+        assert_eq!(shown[0], "time of GPUs for             hours   GPU-h      cost");
+        assert_eq!(shown[1], "sentence-score                 0.4     3.0      7.50");
+        assert_eq!(shown[2], "    3,500 records a second were measured on each A100-SXM4-80GB");
+        assert_eq!(shown[3], "Together 3.0 GPU-hours, which cost 7.50.");
+        assert_eq!((places.sum(&forecast).gpu_hours(), places.sum(&forecast).cost()), (Some(3.0), Some(7.5)));
+        let text = places.expected(&Forecast::new(Some(&[]), &nothing), 100);
+        assert!(text.ends_with("Nothing of it is left to run.\n"), "{text}");
     }
 }

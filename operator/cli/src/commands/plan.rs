@@ -1,4 +1,4 @@
-//! `plan -f build.yaml`: what a build file would run on this cluster, what is sealed already, and why.
+//! `plan -f build.yaml`: where its stages fit on this cluster, and what it would run there, what is sealed already, and why.
 
 use std::time::Duration;
 
@@ -13,8 +13,9 @@ use realsyn_objects::manifest::{self, Manifests};
 use realsyn_objects::plan::Plan;
 use serde_json::{Value, json};
 
-use super::forecast::{Forecast, Measured};
-use super::placement::placement;
+use super::forecast::{Forecast, Measured, SWITCH};
+use super::placement::Places;
+use super::prices::prices;
 use crate::args::{PlanArgs, PodArgs};
 use crate::cluster::Cluster;
 use crate::store::{Store, giver, must_tell, worker_image};
@@ -28,9 +29,15 @@ struct Files {
     plan: Plan,
 }
 
-/// Runs `realsyn plan` beside the store, with the files' settings and the credentials that they name.
+/// Says where stages fit, which needs no store, and then runs `realsyn plan` beside the store, with the files' settings and the credentials that they name.
 pub async fn plan(cluster: &Cluster, args: &PlanArgs) -> Result<u8> {
     let Files { mut build, releases, sentences, plan } = read(args, &cluster.namespace)?;
+    let width = Style::of_stdout().width;
+    let places = Places::of(cluster, &plan, args.gpus.agents.as_deref()).await;
+    let table = places.table(args.all, width);
+    if !table.is_empty() {
+        print(format!("{table}\n").as_bytes())?;
+    }
     let name = build.name_any();
     let there = cluster.list(Kind::Build).await?;
     let image = image(&args.pod, &name, &there)?;
@@ -46,7 +53,6 @@ pub async fn plan(cluster: &Cluster, args: &PlanArgs) -> Result<u8> {
         manifests.insert(manifest::SENTENCES.to_owned(), manifest::manifest(&sentences, Kind::Build));
     }
     let patience = Duration::from_secs(args.pod.timeout);
-    let switch = Some("REALSYN_PLAN_MEASURED");
     let store = Store {
         cluster,
         kind: Kind::Build,
@@ -56,7 +62,7 @@ pub async fn plan(cluster: &Cluster, args: &PlanArgs) -> Result<u8> {
         config_map: None,
         image,
         patience,
-        switch,
+        switch: Some(SWITCH),
     };
     let mut measured = Measured::default();
     let mut sink = |text: &[u8]| measured.take(text, &mut pass_on);
@@ -64,8 +70,8 @@ pub async fn plan(cluster: &Cluster, args: &PlanArgs) -> Result<u8> {
     measured.end(&mut pass_on)?;
     must_tell(&ended)?;
     if ended.code == 0 {
-        let forecast = Forecast::new(measured.ahead().as_deref(), &args.prices);
-        print(placement(cluster, &store.plan, &forecast, Style::of_stdout().width).await.as_bytes())?;
+        let forecast = Forecast::new(measured.ahead().as_deref(), &prices(cluster, &args.gpus.prices).await);
+        print(places.expected(&forecast, width).as_bytes())?;
     }
     Ok(ended.code)
 }

@@ -22,6 +22,7 @@ pub use render::render;
 
 use crate::args::{Output, StatusArgs};
 use crate::cluster::Cluster;
+use crate::commands::spending;
 use crate::errors::Asked;
 use crate::style::{Style, print};
 
@@ -41,7 +42,9 @@ pub async fn status(cluster: &Cluster, args: &StatusArgs) -> Result<u8> {
     if args.watch {
         watch(cluster, kind, name, args.output).await?;
     } else {
-        show(&Overview::new(kind, &object), args.output, Style::of_stdout())?;
+        let mut overview = Overview::new(kind, &object);
+        overview.spending = spending(cluster, kind, &object, &overview.stages, args).await?;
+        show(&overview, args.output, Style::of_stdout())?;
     }
     Ok(0)
 }

@@ -14,6 +14,8 @@ use realsyn_plan::graph::{BUILD, RELEASE, stages_read};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::commands::Spending;
+
 /// Stages that keep or drop each record they read, so that the difference is what was dropped.
 const FILTERS: &[Stage] = &[
     Stage::Documents,
@@ -94,6 +96,8 @@ pub struct Overview {
     pub stored: u64,
     /// What the budget allows of them.
     pub budget_bytes: Option<String>,
+    /// What its GPUs have cost and will, where prices are known or a forecast was asked for.
+    pub spending: Option<Spending>,
     /// What it wants to run, in order.
     pub stages: Vec<StageLine>,
     /// The conditions.
@@ -156,6 +160,8 @@ pub struct StageLine {
     pub records_out: Option<u64>,
     /// Records left out, where the stage keeps or drops what it reads.
     pub dropped: Option<u64>,
+    /// Records that its steps counted as dropped, by reason.
+    pub dropped_by: BTreeMap<String, u64>,
     /// Rejected shards by reason.
     pub rejected: BTreeMap<String, u64>,
     /// What it waits for.
@@ -232,6 +238,7 @@ impl Overview {
             budget_gpu_hours: budget.as_ref().and_then(|b| b.gpu_hours),
             stored: work.advance.as_ref().map_or(0, |look| look.stored_bytes),
             budget_bytes: budget.and_then(|b| b.bytes).map(|b| b.as_str().to_owned()),
+            spending: None,
             progress: work.progress,
             inventory: work.inventory,
             sentences_from: spec.and_then(|s| s.sentences_from).map(|from| from.build),
@@ -324,6 +331,7 @@ fn line(s: StageStatus) -> StageLine {
         records_in: (s.records_in > 0).then_some(s.records_in),
         records_out: (s.records_out > 0).then_some(s.records_out),
         dropped,
+        dropped_by: s.dropped,
         rejected: s.rejected,
         waits_for: s.waits_for,
         placement: s.placement,

@@ -1,11 +1,13 @@
 //! An overview as a page of text. Pure: the same overview, style and time give the same page.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use jiff::{SignedDuration, Timestamp};
 use realsyn_crds::{Stage, StageState};
 
 use super::overview::{Overview, StageLine, State};
+use crate::commands::Spending;
 use crate::format::{bar, between, bytes, exact, short, span, wrap};
 use crate::style::{Style, Tone};
 
@@ -90,9 +92,13 @@ impl Page<'_> {
         if let Some(image) = &o.server_image {
             self.fact("server", image);
         }
-        if o.gpu_hours > 0.0 || o.budget_gpu_hours.is_some() {
+        if o.gpu_hours > 0.0 || o.budget_gpu_hours.is_some() || o.spending.is_some() {
             let of = o.budget_gpu_hours.map_or_else(String::new, |b| format!(" of {b:.0} in the budget"));
-            self.fact("GPU-hours", &format!("{:.1}{of}", o.gpu_hours));
+            let to_come = o.spending.as_ref().map_or_else(String::new, Spending::hours);
+            self.fact("GPU-hours", &format!("{:.1}{of}{to_come}", o.gpu_hours));
+        }
+        if let Some(costs) = o.spending.as_ref().and_then(Spending::costs) {
+            self.fact("cost", &costs);
         }
         if o.stored > 0 {
             let of = o.budget_bytes.as_ref().map_or_else(String::new, |b| format!(" of {b} in the budget"));
@@ -233,12 +239,13 @@ impl Page<'_> {
             let percent = (100.0 * share).floor();
             self.note(4, Tone::Faint, &format!("{percent:.0} % of its GPU-hours went into what is sealed"));
         }
+        if !s.dropped_by.is_empty() {
+            self.note(4, Tone::Faint, &format!("dropped: {}", by_reason(&s.dropped_by, short)));
+        }
         if !s.rejected.is_empty() {
-            let all: u64 = s.rejected.values().sum();
-            let mut reasons: Vec<(&String, &u64)> = s.rejected.iter().collect();
-            reasons.sort_by_key(|(_, n)| std::cmp::Reverse(**n));
-            let reasons: Vec<String> = reasons.iter().map(|(reason, n)| format!("{n} {reason}")).collect();
-            self.note(4, Tone::Slow, &format!("{} rejected: {}", count(all, "shard"), reasons.join(", ")));
+            let all = s.rejected.values().fold(0, |sum: u64, n| sum.saturating_add(*n));
+            let reasons = by_reason(&s.rejected, |n| n.to_string());
+            self.note(4, Tone::Slow, &format!("{} rejected: {reasons}", count(all, "shard")));
         }
         let is_told =
             |why: &String| self.overview.why.as_deref().is_some_and(|told| *told == format!("{}: {why}", s.name));
@@ -339,6 +346,13 @@ fn is_quiet(s: &StageLine) -> bool {
         StageState::Waiting => s.shards.is_none(),
         StageState::Running | StageState::Stalled => false,
     }
+}
+
+/// `81k too-short, 3.1k too-long`: the most frequent first.
+fn by_reason(counts: &BTreeMap<String, u64>, number: impl Fn(u64) -> String) -> String {
+    let mut reasons: Vec<(&String, &u64)> = counts.iter().collect();
+    reasons.sort_by_key(|(_, n)| std::cmp::Reverse(**n));
+    reasons.iter().map(|(reason, n)| format!("{} {reason}", number(**n))).collect::<Vec<_>>().join(", ")
 }
 
 /// `1 file`, `1,204 files`.

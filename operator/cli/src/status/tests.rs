@@ -8,6 +8,7 @@ use realsyn_objects::kinds::Kind;
 use serde_json::{Value, json};
 
 use super::{Overview, State, render};
+use crate::commands::{Spending, ToCome};
 use crate::style::Style;
 
 const NOW: &str = "2026-03-01T12:00:00Z";
@@ -62,6 +63,7 @@ fn condition(type_: &str, status: bool, reason: &str, message: &str) -> Value {
 /// The middle of a build: sealed, running, failing and waiting stages, and whatever can be said of one.
 fn running() -> DynamicObject {
     let mut documents = sealed("documents", (1204, 1_204_311, 1_123_000), ("09:46:10", "09:50:20"));
+    documents["dropped"] = json!({ "block-too-long": 19_311, "unreadable": 62_000 });
     documents["rejected"] = json!({ "truncated-parquet": 2, "not-utf8": 1 });
     let mut fetch = sealed("fetch", (1204, 3_400_000, 2_950_000), ("09:50:21", "11:20:21"));
     fetch.as_object_mut().unwrap().remove("startedAt");
@@ -105,6 +107,21 @@ fn a_running_build_reads_well() {
     golden("running-80.txt", &page(&overview, style(80)));
     golden("running-120.txt", &page(&overview, style(120)));
     golden("running-colour.txt", &page(&overview, Style { colour: true, ..style(100) }));
+}
+
+#[test]
+fn what_gpus_have_cost_and_will_stands_beside_their_hours() {
+    let mut overview = Overview::new(Kind::Build, &running());
+    let to_come = ToCome { gpu_hours: Some(31.46), cost: Some(78.75), unknown_stages: 0 };
+    overview.spending = Some(Spending { cost: Some(35.5), to_come: Some(to_come) });
+    let page = page(&overview, style(80));
+    assert!(
+        page.contains("GPU-hours  14.2 of 4000 in the budget, 31.5 to come\ncost       35.50 so far, 78.75 to come\n"),
+        "{page}"
+    );
+    let json = serde_json::to_value(&overview).unwrap();
+    assert_eq!((&json["spending"]["cost"], &json["spending"]["toCome"]["gpuHours"]), (&json!(35.5), &json!(31.46)));
+    assert_eq!(json["stages"][0]["droppedBy"]["unreadable"], 62_000);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::ResourceExt;
 use kube::api::{DeleteParams, DynamicObject, PostParams};
+use realsyn_crds::{RealSynBuild, RealSynRelease};
 use realsyn_objects::kinds::{Kind, KindExt};
 use realsyn_objects::manifest::{self, Manifests};
 use realsyn_objects::plan::Plan;
@@ -82,6 +83,41 @@ impl<'a> Store<'a> {
             manifests,
             config_map: found.map(|_| config_map),
             image,
+            patience: Duration::from_secs(args.timeout),
+            switch: None,
+        })
+    }
+
+    /// The store of a release that has begun, with the settings that it was made with.
+    ///
+    /// # Errors
+    /// It has not begun, or its settings are gone or cannot be read.
+    pub async fn of_release(cluster: &'a Cluster, release: &'a DynamicObject, args: &PodArgs) -> Result<Self> {
+        let config_map = release.data["status"]["manifest"].as_str().with_context(|| {
+            format!("release {} has not begun: its status names no settings yet", release.name_any())
+        })?;
+        let found = cluster.api::<ConfigMap>().get_opt(config_map).await;
+        let found = found.explained(&Asked::new("get", "configmaps", &cluster.namespace))?;
+        let manifests = found.and_then(|map| map.data).with_context(|| {
+            format!(
+                "the settings that it was made with are gone (ConfigMap {config_map}); its manifest.json is at its uri"
+            )
+        })?;
+        let text = |kind| manifests.get(manifest::file(kind)).map_or("", String::as_str);
+        let build: RealSynBuild = serde_json::from_str(text(Kind::Build)).context("the build that it was made from")?;
+        let spec: RealSynRelease = serde_json::from_str(text(Kind::Release)).context("its settings")?;
+        Ok(Self {
+            cluster,
+            kind: Kind::Release,
+            object: release,
+            plan: Plan::of_release(&build.spec, &spec.spec),
+            config_map: Some(config_map.to_owned()),
+            manifests,
+            image: args
+                .image
+                .clone()
+                .or_else(|| worker_image(release))
+                .context("it has no worker image; give --image")?,
             patience: Duration::from_secs(args.timeout),
             switch: None,
         })

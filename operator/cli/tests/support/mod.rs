@@ -93,7 +93,7 @@ impl<'a> User<'a> {
         Running { child: Some(child) }
     }
 
-    /// Begins a command that runs a pod; returns it with the pod, once that is there.
+    /// Begins a command that runs a pod; returns it with the pod, once that is there. There is no other pod of a command.
     pub fn begin_pod(&self, args: &[&str]) -> (Running, Value) {
         let running = self.begin(args);
         let mut pod = Value::Null;
@@ -103,7 +103,7 @@ impl<'a> User<'a> {
                 .as_array()
                 .unwrap()
                 .iter()
-                .find(|p| p["metadata"]["labels"]["realsyn.dev/command"] == args[0]);
+                .find(|p| p["metadata"]["labels"]["realsyn.dev/command"].is_string());
             pod = made.cloned().unwrap_or_default();
             Ok(!pod.is_null())
         })

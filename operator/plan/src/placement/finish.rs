@@ -46,10 +46,7 @@ impl Rates {
     /// that it may use was measured at each of them. Pods are taken to be spread over products as the GPUs are, because
     /// the scheduler picks, and shards to be like those before.
     pub fn finish(&self, placement: &Placement, steps: &[(StepId, u64)]) -> Option<Finish> {
-        let mut pods_by_unit = BTreeMap::<&str, u32>::new();
-        for node in &placement.nodes {
-            *pods_by_unit.entry(&*node.unit).or_default() += node.empty;
-        }
+        let pods_by_unit = pods_by_unit(placement);
         let all: u32 = pods_by_unit.values().sum();
         if all == 0 || placement.at_once == 0 || steps.is_empty() {
             return None;
@@ -74,6 +71,18 @@ impl Rates {
         Some(finish)
     }
 
+    /// What an hour of a GPU costs where a placement says, with pods spread as [`finish`](Self::finish) takes them to be;
+    /// `None` unless the price of every product is known, and where nothing fits.
+    pub fn price_where(&self, placement: &Placement) -> Option<f64> {
+        let pods_by_unit = pods_by_unit(placement);
+        let all: u32 = pods_by_unit.values().sum();
+        let mut mean = (all > 0).then_some(0.0);
+        for (unit, pods) in pods_by_unit {
+            mean = mean.zip(self.price(unit)).map(|(mean, price)| mean + price * f64::from(pods) / f64::from(all));
+        }
+        mean
+    }
+
     /// The price of a GPU-hour: that of exactly this name, else that of whole GPUs which says most of it. A part of a GPU has
     /// a price of its own or none.
     pub fn price(&self, unit: &str) -> Option<f64> {
@@ -89,6 +98,15 @@ impl Rates {
         let fitting = named.filter(|(wanted, _)| product.is_a(wanted));
         fitting.max_by_key(|(wanted, _)| said(wanted)).map(|(_, price)| price)
     }
+}
+
+/// Pods that fit at once, by what each is given.
+fn pods_by_unit(placement: &Placement) -> BTreeMap<&str, u32> {
+    let mut pods = BTreeMap::<&str, u32>::new();
+    for node in &placement.nodes {
+        *pods.entry(&*node.unit).or_default() += node.empty;
+    }
+    pods
 }
 
 impl Spent {

@@ -64,13 +64,24 @@ pub struct Unfit {
     pub why: String,
 }
 
-/// `gpu-7: A100-SXM4-40GB has 39.6 GiB, 70 needed`, or `3 nodes: no GPUs`.
+/// `gpu-7: A100-SXM4-40GB has 39.6 GiB, 70 needed`, or `gpu-1, gpu-2 and 98 more: no GPUs`: at most three names.
 impl fmt::Display for Unfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.nodes.as_slice() {
-            [one] => write!(f, "{one}: {}", self.why),
-            many => write!(f, "{} nodes: {}", many.len(), self.why),
+            [] => {}
+            [one] => write!(f, "{one}: ")?,
+            [one, two] => write!(f, "{one} and {two}: ")?,
+            [one, two, three] => write!(f, "{one}, {two} and {three}: ")?,
+            [one, two, rest @ ..] => write!(f, "{one}, {two} and {} more: ", rest.len())?,
         }
+        f.write_str(&self.why)
+    }
+}
+
+impl Unfit {
+    /// The same with every name.
+    pub fn in_full(&self) -> String {
+        format!("{}: {}", self.nodes.join(", "), self.why)
     }
 }
 

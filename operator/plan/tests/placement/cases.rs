@@ -45,14 +45,14 @@ fn each_node_that_does_not_fit_says_why_the_nearest_first() {
         [
             "gpu-9: quarantined, XID 79 at 10:12 on 2025-11-22",
             "gpu-7: A100-SXM4-40GB has 39.6 GiB, 70 needed",
-            "3 nodes: no GPUs",
+            "cpu-1, cpu-2 and cpu-3: no GPUs",
         ]
     );
     assert_eq!(placement.placeable, Placeable::False);
     assert_eq!(
         placement.sentence,
         "no node fits: gpu-9: quarantined, XID 79 at 10:12 on 2025-11-22; gpu-7: A100-SXM4-40GB has 39.6 GiB, 70 needed; \
-         3 nodes: no GPUs; an autoscaler may bring nodes that fit"
+         cpu-1, cpu-2 and cpu-3: no GPUs; an autoscaler may bring nodes that fit"
     );
     assert!(placement.may_start);
 }
@@ -279,7 +279,10 @@ fn names_are_excluded_as_far_as_they_are_few() {
     let lost = |i: u32| seen(&quarantined(agent(&format!("bad-{i:03}"), A100_80.0, A100_80.1, &[8])));
     let placement = place((0..100).map(lost).chain([dgx("good", A100_80)]), &demand(&gpu(&[], ""), 1));
     assert_eq!((placement.affinity.terms[0].not_nodes.len(), placement.affinity.left_in), (64, 36));
-    assert_eq!(placement.unfit[0].to_string(), "100 nodes: quarantined, XID 79 at 10:12 on 2025-11-22");
+    let unfit = &placement.unfit[0];
+    assert_eq!(unfit.to_string(), "bad-000, bad-001 and 98 more: quarantined, XID 79 at 10:12 on 2025-11-22");
+    let full = unfit.in_full();
+    assert!(full.contains("bad-098, bad-099: quarantined") && full.matches("bad-").count() == 100, "{full}");
 }
 
 #[test]
@@ -338,6 +341,8 @@ fn a_finish_is_expected_only_where_it_was_measured() {
     assert_eq!((finish.hours, finish.gpu_hours, finish.cost), (1.0, 16.0, None));
     rates.prices = BTreeMap::from([(A100_80.0.into(), 2.0), (A100_40.0.into(), 1.0)]);
     assert_eq!(measured(&rates).unwrap().cost, Some(24.0));
+    assert_eq!(rates.price_where(&placement), Some(1.5), "as many pods on one as on the other");
+    assert_eq!(rates.price_where(&place([], &any)), None);
     assert_eq!(rates.finish(&placement, &[(ids::CAPTION, 57_600), (ids::TAG, 1)]), None, "tags were never measured");
     let twice = rates.finish(&placement, &[(ids::CAPTION, 57_600), (ids::CAPTION, 28_800)]).unwrap();
     assert_eq!((twice.hours, twice.cost), (1.5, Some(36.0)));
