@@ -29,7 +29,8 @@ struct Files {
     plan: Plan,
 }
 
-/// Says where stages fit, which needs no store, and then runs `realsyn plan` beside the store, with the files' settings and the credentials that they name.
+/// Says where stages fit, which needs no store, and then runs `realsyn plan` beside the store, with the files' settings and
+/// the credentials that they name.
 pub async fn plan(cluster: &Cluster, args: &PlanArgs) -> Result<u8> {
     let Files { mut build, releases, sentences, plan } = read(args, &cluster.namespace)?;
     let width = Style::of_stdout().width;
