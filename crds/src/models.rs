@@ -73,15 +73,15 @@ impl BuildSpec {
 /// A model: what it is, by hash, and where it lies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelRef {
-    /// Where it lies: `oci://IMAGE:TAG/FOLDER`, `pvc://CLAIM/FOLDER`, `s3://BUCKET/FOLDER` (below 1 GiB); locally a path,
+    /// `oci://IMAGE:TAG/FOLDER`, `pvc://CLAIM/FOLDER`, `s3://BUCKET/FOLDER` (below 1 GiB), locally a path,
     /// or nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2048))]
     pub uri: Option<String>,
-    /// SHA-256 in lower-case hex: of the file, or of a folder's sorted lines `sha256  path`.
+    /// SHA-256: of the file, or of a folder's sorted lines `sha256  path`.
     #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
     pub sha256: String,
-    /// The number format that the weights are computed in.
+    /// What the weights are computed in.
     #[serde(default)]
     pub dtype: Dtype,
 }

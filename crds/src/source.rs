@@ -99,10 +99,10 @@ pub enum FetchPolicy {
 /// A list that lies in a store, and its content's hash. Only the hash counts: a list may be moved freely.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ListRef {
-    /// The file with one entry per line.
+    /// One entry per line.
     #[schemars(length(min = 1, max = 2048))]
     pub uri: String,
-    /// SHA-256 of the file, in lower-case hex.
+    /// SHA-256 of the file.
     #[schemars(regex(pattern = r"^[0-9a-f]{64}$"))]
     pub sha256: String,
 }

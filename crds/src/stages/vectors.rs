@@ -21,7 +21,7 @@ pub struct Embed {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Cells {
-    /// How many cells; by default the square root of the number of clusters.
+    /// Cells; by default the square root of the clusters.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65_536))]
     pub cells: Option<u32>,
@@ -60,7 +60,7 @@ pub struct SemanticDedup {
     /// The cosine distance below which two rows count as duplicates.
     #[schemars(range(min = 0.0, max = 2.0))]
     pub max_distance: f64,
-    /// The cosine distance from its representative above which a member starts its own group.
+    /// Members farther from their representative begin a group.
     #[schemars(range(min = 0.0, max = 2.0))]
     pub max_radius: f64,
     /// The largest group that is believed, in rows; by default the larger of 1,000 and 0.1 % of all rows.
