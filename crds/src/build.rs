@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{BuildStatus, ListRef, Models, Quantity, Source, Stage, Stages, Storage};
+use crate::{BuildStatus, ListRef, Models, Quantity, Scheduling, Source, Stage, Stages, Storage};
 
 /// A build, as a Kubernetes object.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,6 +72,9 @@ pub struct BuildSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub queue_name: Option<String>,
+    /// What its pods tell the scheduler.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduling: Option<Scheduling>,
     /// Requests to leave out an id, URL, URL prefix, host or document, one a line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub takedowns: Option<ListRef>,

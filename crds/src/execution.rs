@@ -9,18 +9,18 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Execution {
-    /// Most tasks at once.
+    /// Tasks at once.
     ///
-    /// By default all.
+    /// At most; by default all.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000))]
     pub parallelism: Option<u32>,
-    /// What a pod asks for.
+    /// Pod requests.
     ///
     /// `cpu`, `memory`, `ephemeral-storage`, as in Kubernetes.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub resources: BTreeMap<String, Quantity>,
-    /// Retries of a task.
+    /// Task retries.
     pub retry: u32,
     /// Share that may fail.
     ///
@@ -43,7 +43,7 @@ pub struct Device {
     ///
     /// Results of different engines are different results.
     pub engine: Engine,
-    /// GPUs of each pod.
+    /// GPUs of a pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gpu: Option<Gpu>,
 }
@@ -65,12 +65,14 @@ pub enum Engine {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Gpu {
-    /// Products that will do.
+    /// Any of these.
     ///
-    /// None means any product.
+    /// Products; none means any.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub products: Vec<String>,
-    /// Least memory of each.
+    /// Memory of each.
+    ///
+    /// At least.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_memory: Option<Quantity>,
     /// GPUs per pod.
@@ -83,9 +85,9 @@ pub struct Gpu {
     /// Such as `1g.10gb`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mig: Option<String>,
-    /// Alone on it, or not.
+    /// Alone or not.
     pub sharing: Sharing,
-    /// Wait for an autoscaler.
+    /// Wait for new nodes.
     ///
     /// Without it, a stage that fits no node stalls at once.
     pub allow_scale_up: bool,

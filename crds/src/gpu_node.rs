@@ -28,6 +28,7 @@ pub struct GpuNode {
 pub struct GpuNodeSpec {
     /// Devices that get no work.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
     pub quarantine: Vec<Quarantine>,
 }
 
@@ -38,7 +39,7 @@ pub struct Quarantine {
     /// The device's UUID; the whole node without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
-    /// Why, in one word: `Lost`, `ResetRequired`, `Xid79`, `RowRemapFailed`, `EccUncorrected`, `RowRemapPending`, `Thermal`,
+    /// Why, in one word: `Lost`, `ResetRequired`, `Xid79`, `DriverHung`, `RowRemapFailed`, `EccUncorrected`, `RowRemapPending`, `Thermal`,
     /// `Unreadable`, `RepeatedFailures`, or a person's own.
     #[schemars(length(min = 1, max = 64))]
     pub reason: String,
@@ -127,12 +128,14 @@ pub struct GpuDevice {
     pub numa: Option<u32>,
     /// PCI addresses of the devices that NVLink joins it to, directly or through a switch.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
     pub nvlink: Vec<String>,
     /// Whether MIG is on.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub mig: bool,
     /// Its MIG instances.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
     pub instances: Vec<MigInstance>,
     /// Whether work can be trusted to it.
     pub healthy: bool,

@@ -18,6 +18,7 @@ mod problem;
 mod profile;
 mod reference;
 mod release;
+mod scheduling;
 pub mod schema;
 mod source;
 mod stage;
@@ -38,6 +39,7 @@ pub use release::{
     Balance, BuildRef, Destination, RealSynRelease, ReleaseFormat, ReleaseImage, ReleaseSpec, Similarity,
     SimilarityMetric, TextSurface,
 };
+pub use scheduling::{Scheduling, TaintEffect, Toleration, TolerationOperator};
 pub use schema::Kind;
 pub use source::{Fetch, FetchPolicy, Format, ImageMirror, ListRef, Source};
 pub use stage::{Stage, UnknownStage};

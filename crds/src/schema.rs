@@ -184,22 +184,28 @@ fn sort_words(node: &mut Map<String, Value>) {
     node.extend(words);
 }
 
-/// Heads each leaf's description with its class, or that of the object whose leaves are all `execution`: said once there,
-/// it keeps the CRD small.
+/// Heads each leaf's description with its class, or that of the object or list whose leaves are all `execution`: said once
+/// there, it keeps the CRD small.
 fn mark_classes(schema: &mut Value, path: &str) {
+    let entries = format!("{path}[]");
+    let inside = match (schema.get("properties"), schema.pointer("/items/properties")) {
+        (Some(Value::Object(fields)), _) => Some((fields, path)),
+        (_, Some(Value::Object(fields))) => Some((fields, entries.as_str())),
+        _ => None,
+    };
+    let leaf = |at: &str, name: &String, field: &Value| {
+        field.get("properties").is_none() && class_of(&format!("{at}.{name}")) == Some(Class::Execution)
+    };
+    if inside.is_some_and(|(fields, at)| fields.iter().all(|(name, field)| leaf(at, name, field))) {
+        mark(schema, Class::Execution);
+        return;
+    }
     if let Some(Value::Object(fields)) = schema.get_mut("properties") {
-        let leaf = |name: &String, field: &Value| {
-            field.get("properties").is_none() && class_of(&format!("{path}.{name}")) == Some(Class::Execution)
-        };
-        if fields.iter().all(|(name, field)| leaf(name, field)) {
-            mark(schema, Class::Execution);
-            return;
-        }
         for (name, field) in fields {
             mark_classes(field, &format!("{path}.{name}"));
         }
     } else if schema.pointer("/items/properties").is_some() {
-        mark_classes(&mut schema["items"], &format!("{path}[]"));
+        mark_classes(&mut schema["items"], &entries);
     } else if let Some(class) = class_of(path) {
         mark(schema, class);
     }

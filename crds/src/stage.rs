@@ -76,6 +76,11 @@ impl Stage {
         )
     }
 
+    /// Whether something computes it on GPUs: kernels that compare vectors, or the server beside `generate`.
+    pub const fn has_cuda(self) -> bool {
+        self.compares_vectors() || matches!(self, Self::Generate)
+    }
+
     /// Whether it makes the sentences: it reads documents and what became of them, and no image. With
     /// `spec.sentencesFrom` these stages are another build's.
     pub const fn makes_sentences(self) -> bool {

@@ -165,6 +165,51 @@ no "adopting a foreign Job" "not the controller's to change" kubectl patch job f
 no "deleting a foreign Job" "not the controller's to change" kubectl delete job foreign -n team --as "$account"
 yes "others are not bound" kubectl delete job foreign -n team
 
+# An agent writes for its own node and for no other, also where the other's objects are there already.
+yes "agents in a namespace that is there" helm upgrade realsyn-operator "$operator" -n realsyn-system \
+  --set gpu.enabled=true,gpu.agent.namespace=team,gpu.agent.createNamespace=false
+gpu_node() { printf '{"apiVersion":"realsyn.dev/v1alpha1","kind":"GpuNode","metadata":{"name":"%s"%s}}' "$1" "${2:-}"; } # NAME [MORE]
+lease() {
+  printf '{"apiVersion":"coordination.k8s.io/v1","kind":"Lease","metadata":{"namespace":"team","name":"%s"},"spec":{"holderIdentity":"%s"}}' "$1" "$2"
+}
+for node in node-a node-b; do
+  gpu_node $node | kubectl create -f - >/dev/null
+  lease realsyn-gpu-$node $node | kubectl create -f - >/dev/null
+done
+# Who asks is told by a kubeconfig: kubectl has no flag for what a token says beside the account.
+for node in node-a nowhere; do
+  kubectl config view --raw -o json | python3 -c 'import json,sys; c=json.load(sys.stdin)
+for user in c["users"]:
+    user["user"]["as"] = "system:serviceaccount:team:realsyn-gpu-agent"
+    if sys.argv[1] != "nowhere": user["user"]["as-user-extra"] = {"authentication.kubernetes.io/node-name": [sys.argv[1]]}
+print(json.dumps(c))' $node >"$work/$node.kubeconfig"
+done
+agent() { # NODE COMMAND…: as the agent whose token is bound to a node
+  KUBECONFIG=$work/$1.kubeconfig kubectl "${@:2}" --dry-run=server
+}
+apply_as() { # NODE OBJECT [OPTION…]
+  agent "$1" apply --server-side --force-conflicts --validate=false "${@:3}" -f - <<<"$2"
+}
+status_as() { # NODE GPUNODE
+  apply_as "$1" "$(gpu_node "$2" '},"status":{"driver":"1"')" --subresource=status
+}
+until_true eval '! apply_as nowhere "$(gpu_node node-a)"'
+mark=',"labels":{"a":"b"}'
+own="the agent of node node-a may write"
+yes "an agent changes its GpuNode" apply_as node-a "$(gpu_node node-a "$mark")"
+yes "an agent writes its GpuNode's status" status_as node-a node-a
+yes "an agent renews its Lease" apply_as node-a "$(lease realsyn-gpu-node-a me)"
+no "an agent changes another's GpuNode" "$own" apply_as node-a "$(gpu_node node-b "$mark")"
+no "an agent writes the status of another's GpuNode" "$own" status_as node-a node-b
+no "an agent renews another's Lease" "$own" apply_as node-a "$(lease realsyn-gpu-node-b me)"
+no "an agent makes a GpuNode of another node" "$own" apply_as node-a "$(gpu_node node-c)"
+no "an agent makes a Lease of another's" "$own" apply_as node-a "$(lease realsyn-controller me)"
+no "a token of no node" "must be bound to its node" apply_as nowhere "$(gpu_node node-a "$mark")"
+no "an agent writes a quarantine" "quarantine is the controller's" apply_as node-a "$(gpu_node node-a '},"spec":{"quarantine":[{"reason":"Mine"}]')"
+kubectl delete gpunode node-a node-b >/dev/null
+kubectl delete lease -n team realsyn-gpu-node-a realsyn-gpu-node-b >/dev/null
+yes "and without agents again" helm upgrade realsyn-operator "$operator" -n realsyn-system --set gpu.enabled=false
+
 # Flux's health expressions, which see an object's parts as variables: tried as a policy on writes of a status.
 flux() { # current|failed
   awk -v key="  $1: >-" 'index($0, key) { take = 2; next } take-- > 0 { printf "%s ", $0 }' manifests/gitops/flux/kustomizations.yaml |

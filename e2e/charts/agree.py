@@ -37,6 +37,21 @@ for name in sorted(there):
     if not any(a.startswith(name) for a in re.findall(r"realsyn_controller_[a-z_]+", operations)):
         wrong.append(f"docs/operations.md does not tell of the metric {name}")
 
+# Those of the GPU agent, which its own document tells of.
+agents = (root / "docs/gpu-agent.md").read_text()
+text = (root / "operator/gpu-agent/src/metrics.rs").read_text()
+units = {"Ratios": "ratios", "Bytes": "bytes", "Celsius": "celsius"}
+there = {"realsyn_gpu_" + n for n in re.findall(r'registry\.register\("(\w+)"', text)}
+for name, unit, other in re.findall(r'readings\("(\w+)", "[^"]*", (?:None|Some\(Unit::(\w+)(?:\("(\w+)")?[^,]*\))\)', text):
+    there.add("_".join(filter(None, ["realsyn_gpu", name, other or units.get(unit)])))
+told = {re.sub(r"_total$", "", n) for n in re.findall(r"^\| `(realsyn_gpu_[a-z_]+)`", agents, re.M)}
+asked = set(re.findall(r"realsyn_gpu_[a-z_]+", rendered + dashboard))
+if not asked:
+    wrong.append("no metric of the agents is asked for")
+wrong += [f"docs/gpu-agent.md does not tell of the metric {n}" for n in sorted(there - told)]
+wrong += [f"docs/gpu-agent.md tells of {n}, which the agent does not register" for n in sorted(told - there)]
+wrong += [f"{n} is asked for, and the agent has no such metric" for n in sorted(asked) if re.sub(r"_total$", "", n) not in there]
+
 # Alerts: each has a heading with what to do.
 alerts = re.findall(r"- alert: (\w+)", rendered)
 if not alerts:

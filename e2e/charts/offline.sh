@@ -45,6 +45,10 @@ for switch in serviceMonitor=ServiceMonitor prometheusRule=PrometheusRule podDis
   no "switch ${switch%=*} off" "" grep -q "^kind: ${switch#*=}$" "$work/off"
 done
 
+yes "the agents are scraped" grep -q '^kind: PodMonitor$' "$work/everything.yaml"
+no "agents that are not there are not scraped" "" grep -q '^kind: PodMonitor$' <(render --set gpu.enabled=false,gpu.agent.podMonitor.enabled=true)
+no "no alerts on GPUs without their agents" "" grep -q RealSynGpu <(render --set gpu.enabled=false,prometheusRule.enabled=true)
+
 # … and values that the schema must refuse: a wrong name, a wrong type, or what cannot work.
 while read -r value; do
   no "bad value $value" "" render --set "$value"
@@ -84,6 +88,7 @@ podDisruptionBudget.minAvailable=1
 podDisruptionBudget.maxUnavailable=half
 serviceMonitor.interval=often
 serviceMonitor.on=true
+gpu.agent.podMonitor.interval=often
 prometheusRule.rules={a}
 dashboard.enabled=1
 networkPolicy.enabled=true

@@ -173,6 +173,9 @@ fn whole(judge: &mut Judge, build: &RealSynBuild) {
     if let Some(queue) = &spec.queue_name {
         judge.dns_label("spec.queueName", queue);
     }
+    if let Some(scheduling) = &spec.scheduling {
+        super::scheduling::validate(judge, scheduling);
+    }
 }
 
 fn stages(judge: &mut Judge, build: &RealSynBuild) {
@@ -252,9 +255,16 @@ fn engines(judge: &mut Judge, build: &RealSynBuild) {
             let message = "only `generate` can ask an endpoint; write `cpu` or `cuda`";
             judge.wrong(&format!("{path}.engine"), "openai", message);
         }
+        if device.engine == Engine::Cuda && !stage.has_cuda() {
+            let message = "nothing computes this stage on GPUs yet; write `cpu`";
+            judge.wrong(&format!("{path}.engine"), "cuda", message);
+        }
         let Some(gpu) = &device.gpu else { continue };
         quantity(judge, &format!("{path}.gpu.minMemory"), gpu.min_memory.as_ref());
         super::gpu::validate(judge, &format!("{path}.gpu"), gpu);
+        if stage == Stage::Generate && device.engine == Engine::Cuda {
+            super::gpu::validate_server(judge, &format!("{path}.gpu"), gpu);
+        }
     }
     let generate = &build.spec.stages.generate;
     judge.http("spec.stages.generate.endpoint", generate.endpoint.as_deref());

@@ -44,6 +44,13 @@ pub(super) fn validate(judge: &mut Judge, path: &str, gpu: &Gpu) {
     );
 }
 
+/// What the language model's server cannot do: it takes nine tenths of its GPU's memory, whoever else is there.
+pub(super) fn validate_server(judge: &mut Judge, path: &str, gpu: &Gpu) {
+    let message =
+        "the server beside `generate` takes nine tenths of a GPU's memory, which leaves none to others; leave it out";
+    judge.require(gpu.sharing != Sharing::Shared, &format!("{path}.sharing"), "shared", message);
+}
+
 /// What has no effect.
 pub(super) fn warn(judge: &mut Judge, path: &str, gpu: &Gpu) {
     let message = "joins the GPUs of one pod, and `count` is 1; raise that, or leave it out";

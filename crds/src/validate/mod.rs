@@ -3,6 +3,7 @@
 mod build;
 mod gpu;
 mod release;
+mod scheduling;
 mod sentences;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{release_warnings, validate, validate_release, warnings};
-use crate::{Problem, RealSynBuild, RealSynRelease};
+use crate::{Problem, RealSynBuild, RealSynRelease, Stage};
 
 fn build_value() -> Value {
     let model = json!({ "sha256": "0".repeat(64) });
@@ -104,6 +104,32 @@ fn wrong_builds() {
         ("spec.budget", json!({ "bytes": "much" }), "spec.budget.bytes", "quantity"),
         ("spec.stopAfter", json!("release"), "spec.stopAfter", "pair-score"),
         ("spec.queueName", json!("a b"), "spec.queueName", "lower-case"),
+        (
+            "spec.scheduling",
+            json!({ "priorityClassName": "system-node-critical" }),
+            "spec.scheduling.priorityClassName",
+            "the cluster's own",
+        ),
+        ("spec.scheduling", json!({ "runtimeClassName": "NVIDIA" }), "spec.scheduling.runtimeClassName", "lower-case"),
+        ("spec.scheduling", json!({ "schedulerName": "-" }), "spec.scheduling.schedulerName", "either end"),
+        (
+            "spec.scheduling",
+            json!({ "tolerations": [{ "key": "team" }, { "key": "a b", "operator": "Exists" }] }),
+            "spec.scheduling.tolerations[1].key",
+            "no taint's key",
+        ),
+        (
+            "spec.scheduling",
+            json!({ "tolerations": [{ "key": "realsyn.dev/gpu-quarantine", "operator": "Exists" }] }),
+            "spec.scheduling.tolerations[0].key",
+            "lift the quarantine",
+        ),
+        (
+            "spec.scheduling",
+            json!({ "tolerations": [{ "key": "team", "operator": "Exists", "value": "vision" }] }),
+            "spec.scheduling.tolerations[0].value",
+            "`operator: Exists`",
+        ),
         ("spec.stages.imageDecode.quality", json!(101), "spec.stages.imageDecode.quality", "from 1 to 100"),
         ("spec.stages.imageDecode.maxAspect", json!(0.5), "spec.stages.imageDecode.maxAspect", "from 1 to"),
         ("spec.stages.imageDecode.maxPixels", json!(1000), "spec.stages.imageDecode.shortSide", "maxPixels"),
@@ -146,10 +172,17 @@ fn wrong_builds() {
             "needs it",
         ),
         (
-            "spec.stages.tag",
+            "spec.stages.retrieve",
             json!({ "engine": "cuda", "gpu": { "nvlink": true, "mig": "1g.10gb" } }),
-            "spec.stages.tag.gpu.nvlink",
+            "spec.stages.retrieve.gpu.nvlink",
             "no NVLink",
+        ),
+        ("spec.stages.imageEmbed.engine", json!("cuda"), "spec.stages.imageEmbed.engine", "write `cpu`"),
+        (
+            "spec.stages.generate",
+            json!({ "engine": "cuda", "gpu": { "sharing": "shared" } }),
+            "spec.stages.generate.gpu.sharing",
+            "nine tenths",
         ),
     ];
     for (path, value, wrong, words) in cases {
@@ -159,7 +192,7 @@ fn wrong_builds() {
 
 #[test]
 fn gpus_that_no_cluster_has() {
-    let tag = |gpu: Value| build_with(&[("spec.stages.tag", json!({ "engine": "cuda", "gpu": gpu }))]);
+    let retrieve = |gpu: Value| build_with(&[("spec.stages.retrieve", json!({ "engine": "cuda", "gpu": gpu }))]);
     for (gpu, wrong, words) in [
         (json!({ "products": ["A100", ""] }), "products[1]", "is no product"),
         (json!({ "products": ["fast"] }), "products[0]", "is no product"),
@@ -173,7 +206,7 @@ fn gpus_that_no_cluster_has() {
         (json!({ "mig": "1g.10gb", "minMemory": "12Gi" }), "minMemory", "`1g.10gb`"),
         (json!({ "minMemory": "much" }), "minMemory", "must be a quantity"),
     ] {
-        one(&validate(&tag(gpu)), &format!("spec.stages.tag.gpu.{wrong}"), words);
+        one(&validate(&retrieve(gpu)), &format!("spec.stages.retrieve.gpu.{wrong}"), words);
     }
     for right in [
         json!({ "products": ["A100-SXM4-80GB", "NVIDIA H100 80GB HBM3", "Tesla T4"], "minMemory": "40Gi" }),
@@ -183,9 +216,33 @@ fn gpus_that_no_cluster_has() {
         json!({ "mig": "1c.3g.40gb" }),
         json!({ "count": 4, "nvlink": true }),
     ] {
-        assert_eq!((validate(&tag(right.clone())), warnings(&tag(right)).len()), (Vec::new(), 0));
+        assert_eq!((validate(&retrieve(right.clone())), warnings(&retrieve(right)).len()), (Vec::new(), 0));
     }
-    one(&warnings(&tag(json!({ "nvlink": true }))), "spec.stages.tag.gpu.nvlink", "`count` is 1");
+    one(&warnings(&retrieve(json!({ "nvlink": true }))), "spec.stages.retrieve.gpu.nvlink", "`count` is 1");
+}
+
+#[test]
+fn engines_that_compute_a_stage_are_right() {
+    for stage in Stage::ALL.iter().filter(|stage| stage.has_cuda()) {
+        let path = format!("spec.stages.{}.engine", stage.field());
+        assert_eq!(validate(&build_with(&[(&path, json!("cuda"))])), [], "{path}");
+    }
+    let shared = json!({ "engine": "cpu", "gpu": { "sharing": "shared" } });
+    assert_eq!(validate(&build_with(&[("spec.stages.generate", shared)])), []);
+}
+
+#[test]
+fn what_pods_tell_the_scheduler_is_right() {
+    let scheduling = json!({
+        "priorityClassName": "batch.low",
+        "runtimeClassName": "nvidia",
+        "schedulerName": "volcano",
+        "tolerations": [
+            { "key": "example.com/gpu-pool", "value": "a100", "effect": "NoSchedule" },
+            { "key": "team", "operator": "Exists" },
+        ],
+    });
+    assert_eq!(validate(&build_with(&[("spec.scheduling", scheduling)])), []);
 }
 
 #[test]

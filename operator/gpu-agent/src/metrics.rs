@@ -166,7 +166,47 @@ impl Metrics {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::Readings as Seen;
+    use crate::facts::{Faults, Readings as Seen};
+
+    /// The value of the one line of a metric with these labels, beside those of the device.
+    fn value(text: &str, name: &str, more: &str) -> Option<f64> {
+        let head = format!("realsyn_gpu_{name}{{uuid=\"GPU-1\",product=\"A100\"{more}}} ");
+        text.lines().find_map(|line| line.strip_prefix(&head)).map(|value| value.parse().unwrap())
+    }
+
+    #[test]
+    fn readings_have_units_and_xids_a_number_of_the_table() {
+        let metrics = Metrics::default();
+        let seen = Device {
+            uuid: Some("GPU-1".into()),
+            readings: Seen { utilization: Some(87), power: Some(312_500), throttle: Some(4), ..Seen::default() },
+            faults: Faults { ecc_uncorrected: Some(3), remapped_rows: Some(2), ..Faults::default() },
+            ..Device::default()
+        };
+        let device = GpuDevice { uuid: "GPU-1".into(), product: "A100".into(), ..GpuDevice::default() };
+        let facts = Facts { devices: Some(vec![seen]), ..Facts::default() };
+        metrics.looked(&facts, &GpuNodeStatus { devices: vec![device], ..GpuNodeStatus::default() });
+        for number in [79, 79, 4242] {
+            metrics.xid("GPU-1".into(), "A100".into(), number);
+        }
+        let text = metrics.text();
+        for (name, more, expected) in [
+            ("utilization_ratios", "", 0.87),
+            ("power_watts", "", 312.5),
+            ("throttle_reasons", "", 4.0),
+            ("ecc_uncorrected", "", 3.0),
+            ("remapped_rows", "", 2.0),
+            ("healthy", "", 0.0),
+            ("xids_total", ",xid=\"79\"", 2.0),
+            ("xids_total", ",xid=\"other\"", 1.0),
+        ] {
+            assert_eq!(value(&text, name, more), Some(expected), "{name}: {text}");
+        }
+        // What has gone is shown no more, but what happened to it has happened.
+        metrics.looked(&Facts::default(), &GpuNodeStatus::default());
+        let text = metrics.text();
+        assert_eq!((value(&text, "power_watts", ""), value(&text, "xids_total", ",xid=\"79\"")), (None, Some(2.0)));
+    }
 
     #[test]
     fn the_peak_of_memory_is_that_of_who_holds_it() {

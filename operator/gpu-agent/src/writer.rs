@@ -23,7 +23,8 @@ use crate::probes::Health;
 
 /// How often the Lease is renewed.
 pub const RENEWED_EVERY: Duration = Duration::from_secs(10);
-/// An agent whose Lease is older than this is gone.
+/// What the Lease says of itself to whoever reads Leases. The controller judges by its own clock and is slower to call an agent
+/// silent (90 s), since a restart with another image takes as long.
 pub const LEASE: Duration = Duration::from_secs(40);
 const MANAGER: &str = "realsyn-gpu-agent";
 /// One request; the client itself would wait for minutes.

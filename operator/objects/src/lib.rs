@@ -6,6 +6,7 @@
 //! - [`plan`]: what a spec asks for
 //! - [`manifest`]: the ConfigMap that pods read
 //! - [`pod`]: what a pod of the worker image is made of
+//! - [`scheduling`]: what pods tell the scheduler
 //! - [`server`]: the language model's server beside a worker
 //! - [`text`]: names and strangers' words, made fit for labels and statuses
 
@@ -17,5 +18,6 @@ pub mod names;
 pub mod nodes;
 pub mod plan;
 pub mod pod;
+pub mod scheduling;
 pub mod server;
 pub mod text;

@@ -2,9 +2,11 @@
 
 use realsyn_crds::{BuildSpec, Destination, ReleaseSpec, Stage, device, execution, release_settings};
 use realsyn_plan::Digest;
-use realsyn_plan::placement::{Demand, GPU_TAINT, Toleration};
+use realsyn_plan::placement::Demand;
 use realsyn_plan::recipe::Recipes;
 use serde_json::json;
+
+use crate::scheduling::tolerations;
 
 /// What a build's or a release's spec asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,7 +82,7 @@ impl Plan {
     /// What the stage's pods need of GPUs, for so many tasks.
     pub fn demand(&self, stage: Stage, tasks: u32) -> Option<Demand> {
         let mut demand = Demand::of_stage(&self.build, stage, tasks)?;
-        demand.tolerations.push(Toleration { key: GPU_TAINT.to_owned(), value: None, effect: String::new() });
+        demand.tolerations = tolerations(self, true);
         Some(demand)
     }
 
@@ -88,7 +90,7 @@ impl Plan {
     /// read from the manifest is not in it, because its digest says when that matters.
     pub fn template(&self, stage: Stage, image: &str) -> String {
         let run = execution(&self.build, stage);
-        let parts = json!([
+        let mut parts = vec![json!([
             image,
             run.resources,
             run.retry,
@@ -98,7 +100,10 @@ impl Plan {
             self.build.source.uri,
             self.build.models,
             self.build.queue_name,
-        ]);
-        Digest::builder("template").part(parts.to_string()).finish().to_string()[..16].to_owned()
+        ])];
+        // Without it nothing is added, so that no Job of a build that says nothing of this is replaced.
+        parts.extend(self.build.scheduling.as_ref().map(|scheduling| json!(scheduling)));
+        let parts = parts.iter().fold(Digest::builder("template"), |digest, part| digest.part(part.to_string()));
+        parts.finish().to_string()[..16].to_owned()
     }
 }

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use realsyn_crds::{Stage, TextSurface, execution, models_read};
 use realsyn_plan::mounts::{Mount, Volume, mount};
-use realsyn_plan::placement::{GPU_TAINT, Placement, QUARANTINE_TAINT};
+use realsyn_plan::placement::Placement;
 
 use serde_json::{Value, json};
 
 use crate::plan::Plan;
+use crate::scheduling;
 
 /// Where the manifests are mounted.
 const MANIFESTS: &str = "/etc/realsyn";
@@ -112,8 +113,8 @@ pub fn spec(pod: &Pod) -> Value {
             "envFrom": env_from,
             "volumeMounts": mounts,
             "resources": match stage {
-                None => resources(&LOOK, None, gpus),
-                Some(stage) => resources(&WORKER, Some((plan, stage)), gpus),
+                None => resources(&LOOK, None),
+                Some(stage) => resources(&WORKER, Some((plan, stage))),
             },
             "terminationMessagePath": "/dev/termination-log",
             "terminationMessagePolicy": "File",
@@ -127,16 +128,12 @@ pub fn spec(pod: &Pod) -> Value {
     if let Some(account) = credentials.service_account_name {
         pod["serviceAccountName"] = json!(account);
     }
-    if gpus.is_none() {
-        // What is wrong with a node's GPUs is nothing to a pod without any.
-        pod["tolerations"] = json!([{ "key": QUARANTINE_TAINT, "operator": "Exists" }]);
-    }
     if let Some(gpus) = gpus {
-        // Where nodes with GPUs are kept free of other work, this is how.
-        pod["tolerations"] = json!([{ "key": GPU_TAINT, "operator": "Exists" }]);
-        if let Some(affinity) = gpus.affinity.node_affinity() {
-            pod["affinity"] = json!({ "nodeAffinity": affinity });
-        }
+        give_gpus(&mut pod, "/containers/0", gpus);
+    }
+    scheduling::write(&mut pod, plan, gpus.is_some());
+    if let Some(affinity) = gpus.and_then(|gpus| gpus.affinity.node_affinity()) {
+        pod["affinity"] = json!({ "nodeAffinity": affinity });
     }
     pod
 }
@@ -209,11 +206,7 @@ fn images(plan: &Plan, stage: Stage) -> BTreeMap<String, String> {
 
 /// What a container asks for: what its stage says, over modest defaults. Memory is the limit, too, since a worker measures
 /// its queues by it; the processor has none.
-pub(crate) fn resources<T: ToString>(
-    defaults: &[(&str, T)],
-    stage: Option<(&Plan, Stage)>,
-    gpus: Option<&Placement>,
-) -> Value {
+pub(crate) fn resources<T: ToString>(defaults: &[(&str, T)], stage: Option<(&Plan, Stage)>) -> Value {
     let mut requests: BTreeMap<String, String> =
         defaults.iter().map(|(name, amount)| ((*name).to_owned(), amount.to_string())).collect();
     if let Some((plan, stage)) = stage {
@@ -222,11 +215,18 @@ pub(crate) fn resources<T: ToString>(
     }
     let mut limits: BTreeMap<String, String> = requests.clone();
     limits.remove("cpu");
-    if let Some(Placement { allocation, .. }) = gpus {
-        limits.insert(allocation.resource.to_string(), allocation.amount.to_string());
-        requests.insert(allocation.resource.to_string(), allocation.amount.to_string());
-    }
     json!({ "requests": requests, "limits": limits })
+}
+
+/// Gives the container at this pointer of a pod's spec its GPUs: the one place where a pod asks for some. An extended
+/// resource stands in the container alone; a claim would stand in the pod, too.
+pub(crate) fn give_gpus(pod: &mut Value, container: &str, gpus: &Placement) {
+    let (name, amount) = (gpus.allocation.resource.to_string(), gpus.allocation.amount.to_string());
+    for kind in ["requests", "limits"] {
+        if let Some(resources) = pod.pointer_mut(&format!("{container}/resources/{kind}")) {
+            resources[&name] = json!(amount);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -105,13 +105,13 @@ pub fn beside(spec: &mut Value, plan: &Plan, settings: &Settings, gpus: Option<&
         ("memory", format!("{}Gi", 8 + 4 * count)),
         ("ephemeral-storage", "8Gi".to_owned()),
     ];
-    let mut resources = pod::resources(&defaults, Some((plan, Stage::Generate)), gpus);
+    let mut resources = pod::resources(&defaults, Some((plan, Stage::Generate)));
     for kind in ["requests", "limits"] {
         let asked = resources[kind]["memory"].as_str().map(Quantity::new);
         let bytes = asked.and_then(|quantity| quantity.value()).unwrap_or_default() as u64;
         resources[kind]["memory"] = json!((bytes + shared).to_string());
     }
-    worker["resources"] = pod::resources(&pod::WORKER, None, None);
+    worker["resources"] = pod::resources(&pod::WORKER, None);
     spec["initContainers"] = json!([{
         "name": CONTAINER,
         "image": settings.image,
@@ -130,6 +130,9 @@ pub fn beside(spec: &mut Value, plan: &Plan, settings: &Settings, gpus: Option<&
             "capabilities": { "drop": ["ALL"] },
         },
     }]);
+    if let Some(gpus) = gpus {
+        pod::give_gpus(spec, "/initContainers/0", gpus);
+    }
     if let Some(all) = spec["volumes"].as_array_mut() {
         all.extend(volumes);
     }

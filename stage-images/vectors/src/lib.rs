@@ -49,5 +49,5 @@ pub use exact::{cosines_to_mean, dot};
 pub use forest::{Edge, spanning_forest};
 pub use kernel::{Kernel, screening_error};
 pub use kmeans::{KMeans, KMeansOptions, StepReport};
-pub use rows::{Error, Matrix, NORM_SQUARED_TOLERANCE, Rows};
+pub use rows::{Error, Fault, Matrix, NORM_SQUARED_TOLERANCE, Rows};
 pub use search::{Hit, Nearest, assign, nearest, top_k};

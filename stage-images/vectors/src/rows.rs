@@ -13,6 +13,17 @@ use crate::exact;
 /// tight for a row that was never normalised.
 pub const NORM_SQUARED_TOLERANCE: f64 = 1.0 / 512.0;
 
+/// What is left of a GPU that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing: nobody computes on it before somebody has looked after it.
+    Lost,
+    /// Of the device all, of this process's hold on it nothing: another process can begin anew on it.
+    Context,
+    /// All of it: trying again may help.
+    Passing,
+}
+
 /// What can be wrong with vectors.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -83,8 +94,8 @@ pub enum Error {
     Device {
         /// Its UUID, as `nvidia-smi -L` prints it.
         device: String,
-        /// Whether nothing will run on it before somebody has looked after it; else trying again may help.
-        lost: bool,
+        /// What is left of it.
+        fault: Fault,
         /// What the driver said.
         what: String,
     },

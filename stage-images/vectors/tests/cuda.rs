@@ -10,8 +10,8 @@ use half::f16;
 use rayon::prelude::*;
 use realsyn_cuda::Script;
 use realsyn_vectors::{
-    BorderOptions, Error, KMeans, KMeansOptions, Kernel, Matrix, Rows, assign, assign_with_borders, gpus, nearest,
-    spanning_forest, top_k,
+    BorderOptions, Error, Fault, KMeans, KMeansOptions, Kernel, Matrix, Rows, assign, assign_with_borders, gpus,
+    nearest, spanning_forest, top_k,
 };
 
 const INSIDE: &str = "REALSYN_INSIDE";
@@ -187,7 +187,7 @@ fn a_lost_device_is_named() {
         let data = rows(40, 8, 2, 0.3, 5);
         assert!(assign(Kernel::Cuda, data.rows(), data.rows()).is_ok());
         let device = "GPU-abababab-abab-abab-abab-ababababab00".to_owned();
-        let lost = Error::Device { device, lost: true, what: "CUDA_ERROR_ECC_UNCORRECTABLE".into() };
+        let lost = Error::Device { device, fault: Fault::Lost, what: "CUDA_ERROR_ECC_UNCORRECTABLE".into() };
         for _ in 0..2 {
             assert_eq!(assign(Kernel::Cuda, data.rows(), data.rows()).unwrap_err(), lost);
         }
@@ -199,12 +199,30 @@ fn a_lost_device_is_named() {
     });
 }
 
+/// An illegal address at the second launch: the driver refuses everything that comes after it, in this process.
+#[test]
+fn a_kernels_fault_breaks_its_context_and_not_the_device() {
+    failing("cuLaunchKernel", 2, 700, "a_kernels_fault_breaks_its_context_and_not_the_device", || {
+        let data = rows(40, 8, 2, 0.3, 5);
+        assert!(assign(Kernel::Cuda, data.rows(), data.rows()).is_ok());
+        for _ in 0..2 {
+            let error = assign(Kernel::Cuda, data.rows(), data.rows()).unwrap_err();
+            assert!(
+                matches!(&error, Error::Device { fault: Fault::Context, what, .. } if what == "CUDA_ERROR_ILLEGAL_ADDRESS"),
+                "{error}"
+            );
+        }
+    });
+}
+
 #[test]
 fn memory_that_runs_out_is_no_lost_device() {
     failing("cuMemAlloc", 3, 2, "memory_that_runs_out_is_no_lost_device", || {
         let data = rows(40, 8, 2, 0.3, 5);
         let error = assign(Kernel::Cuda, data.rows(), data.rows()).unwrap_err();
-        assert!(matches!(&error, Error::Device { lost: false, what, .. } if what == "CUDA_ERROR_OUT_OF_MEMORY"));
+        assert!(
+            matches!(&error, Error::Device { fault: Fault::Passing, what, .. } if what == "CUDA_ERROR_OUT_OF_MEMORY")
+        );
         assert!(assign(Kernel::Cuda, data.rows(), data.rows()).is_ok(), "the next search starts anew");
     });
 }

@@ -232,15 +232,8 @@ impl Session {
         let named = |stage: Stage| {
             format!("build {}: spec.stages.{}.engine", self.manifests.build.metadata.name, stage.field())
         };
-        let lacks = |stage: Stage, engine| match (stage, engine) {
-            (_, Engine::Cpu) | (Stage::Generate, Engine::Openai) => None,
-            (Stage::Generate, Engine::Cuda) if self.server.address.is_some() || !here(stage) => None,
-            (Stage::Generate, Engine::Cuda) => Some("start a server beside it and name it with --server, or write cpu"),
-            (stage, Engine::Cuda) if stage.compares_vectors() => None,
-            _ => Some("write cpu"),
-        };
         let lacking = asked().filter_map(|(stage, engine)| {
-            let fix = lacks(stage, engine)?;
+            let fix = lacks(stage, engine, self.server.address.is_some() || !here(stage))?;
             Some(format!("{}: this worker has no {}; {fix}", named(stage), word(engine)))
         });
         let problems: Vec<String> = lacking.collect();
@@ -419,9 +412,68 @@ fn destination_keys(variable: impl Fn(&str) -> Option<String>) -> Credentials {
     }
 }
 
+/// What to do where this worker cannot compute a stage on an engine; `None` where it can. `served` says whether a language
+/// model's server stands beside it, or will where the stage runs.
+fn lacks(stage: Stage, engine: Engine, served: bool) -> Option<&'static str> {
+    match (stage, engine) {
+        (_, Engine::Cpu) | (Stage::Generate, Engine::Openai) => None,
+        (Stage::Generate, Engine::Cuda) if served => None,
+        (Stage::Generate, Engine::Cuda) => Some("start a server beside it and name it with --server, or write cpu"),
+        (stage, Engine::Cuda) if stage.compares_vectors() => None,
+        _ => Some("write cpu"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The builds in the files below a folder.
+    fn builds(folder: &Path) -> Vec<RealSynBuild> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                found.extend(builds(&path));
+            } else if let Ok(text) = std::fs::read_to_string(&path)
+                && text.lines().any(|line| line == "kind: RealSynBuild")
+            {
+                let manifests =
+                    parse_manifests(&text, &path.display().to_string()).unwrap_or_else(|p| panic!("{p:#?}"));
+                found.extend(manifests.into_iter().filter_map(|manifest| match manifest {
+                    Manifest::Build(build) => Some(*build),
+                    Manifest::Release(_) => None,
+                }));
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn every_engine_that_an_example_names_is_one_of_this_worker() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests");
+        let builds: Vec<_> =
+            ["examples", "gitops/datasets"].iter().flat_map(|folder| builds(&root.join(folder))).collect();
+        assert!(builds.len() >= 3, "{builds:?}");
+        let mut on_gpus = 0;
+        for build in &builds {
+            assert_eq!(validate(build), [], "{}", build.metadata.name);
+            for stage in Stage::ALL {
+                let Some(engine) = device(&build.spec, *stage).map(|device| device.engine) else { continue };
+                assert_eq!(lacks(*stage, engine, true), None, "{}: {}", build.metadata.name, stage.field());
+                on_gpus += usize::from(engine == Engine::Cuda);
+            }
+        }
+        assert!(on_gpus > 0, "no example shows GPUs");
+    }
+
+    #[test]
+    fn what_the_settings_allow_on_gpus_is_what_this_worker_has() {
+        let build = builds(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../manifests/examples")).remove(0);
+        for stage in Stage::ALL.iter().filter(|stage| device(&build.spec, **stage).is_some()) {
+            assert_eq!(lacks(*stage, Engine::Cuda, true).is_none(), stage.has_cuda(), "{}", stage.field());
+        }
+    }
 
     #[test]
     fn a_destination_has_keys_of_its_own_only_if_both_halves_are_there() {

@@ -132,7 +132,7 @@ fn an_engine_that_the_worker_lacks_is_not_passed_off_as_another() {
         // Found before anything that comes later.
         std::fs::create_dir(folder.join("models/none")).unwrap();
     });
-    assert!(said.contains("spec.stages.imageEmbed.engine") && said.contains("write cpu"), "{said}");
+    assert!(said.contains("spec.stages.imageEmbed.engine") && said.contains("write `cpu`"), "{said}");
     let text = manifest(|m| m + "  stages: {generate: {engine: cuda}}\n");
     let said = refused(&text, |_| ());
     assert!(said.contains("spec.stages.generate.engine") && said.contains("--server"), "{said}");

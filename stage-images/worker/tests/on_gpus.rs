@@ -78,6 +78,13 @@ fn gpus_give_every_step_the_bytes_of_the_processor() {
     let why = "GPU-abababab-abab-abab-abab-ababababab00: CUDA_ERROR_ECC_UNCORRECTABLE";
     assert!(said(&lost).contains(why), "{}", said(&lost));
 
+    // A kernel's own fault ends the worker as well, and names no device that others would take for sick.
+    let script = Script { failure: Some(("cuLaunchKernel", 3, 700)), ..Script::default() };
+    let broken = build(&f, "cuda", Some(&script));
+    assert_eq!(broken.status.code(), Some(66), "{}", said(&broken));
+    let last = said(&broken).lines().last().unwrap_or_default().to_owned();
+    assert!(said(&broken).contains("CUDA_ERROR_ILLEGAL_ADDRESS: a kernel failed") && !last.contains("GPU-"), "{last}");
+
     let done = build(&f, "cuda", Some(&Script { devices: 2, ..Script::default() }));
     assert!(done.status.success(), "{}", said(&done));
     assert_eq!(roots(&f, "cuda"), expected);

@@ -25,12 +25,14 @@ pub(super) fn server() -> server::Settings {
     server::Settings { image: "vllm:1".to_owned(), patience: None }
 }
 
+/// The example, with GPUs for the stage that most tests run.
 fn spec() -> BuildSpec {
     let text = include_str!("../../../../manifests/examples/build.yaml");
-    match parse_manifests(text, "example").unwrap().remove(0) {
-        Manifest::Build(build) => build.spec,
-        Manifest::Release(_) => panic!("build.yaml holds a build"),
-    }
+    let Manifest::Build(mut build) = parse_manifests(text, "example").unwrap().remove(0) else {
+        panic!("build.yaml holds a build")
+    };
+    build.spec.stages.sentence_score.device.gpu = Some(realsyn_crds::Gpu::default());
+    build.spec
 }
 
 /// Everything around the machine, to be changed by a test between two steps.

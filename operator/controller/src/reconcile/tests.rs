@@ -38,6 +38,7 @@ fn example(change: impl Fn(&mut Value)) -> DynamicObject {
         panic!("build.yaml holds a build")
     };
     let mut value = json!(build);
+    value["spec"]["stages"]["sentenceScore"]["gpu"] = json!({ "minMemory": "20Gi" });
     value["metadata"] = json!({ "name": "obelics", "namespace": "datasets", "uid": "u", "generation": 3 });
     change(&mut value["spec"]);
     serde_json::from_value(value).unwrap()
@@ -231,6 +232,62 @@ fn with_a_queue_jobs_begin_suspended() {
     let job = job(&object, step(ids::UNIQUE));
     assert_eq!(job["spec"]["suspend"], json!(true));
     assert_eq!(job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"], json!("research"));
+}
+
+#[test]
+fn pods_tell_the_scheduler_what_the_build_says_and_a_change_of_it_replaces_the_job() {
+    let scheduling = json!({
+        "priorityClassName": "batch",
+        "runtimeClassName": "nvidia",
+        "schedulerName": "volcano",
+        "tolerations": [{ "key": "pool", "value": "a100", "effect": "NoSchedule" }, { "key": "team", "operator": "Exists" }],
+    });
+    let object = example(|spec| spec["scheduling"] = scheduling.clone());
+    let on_gpus = job(&object, step(ids::SCORE));
+    let pod = &on_gpus["spec"]["template"]["spec"];
+    let names = ["priorityClassName", "runtimeClassName", "schedulerName"].map(|field| pod[field].clone());
+    assert_eq!(names, ["batch", "nvidia", "volcano"]);
+    let asked = [
+        json!({ "key": "pool", "operator": "Equal", "value": "a100", "effect": "NoSchedule" }),
+        json!({ "key": "team", "operator": "Exists" }),
+    ];
+    let gpus = json!({ "key": "nvidia.com/gpu", "operator": "Exists" });
+    assert_eq!(pod["tolerations"], json!([gpus, asked[0], asked[1]]));
+    // Without GPUs it needs no runtime for them, and may go where they are in quarantine.
+    for work in [Work::Advance { known: Vec::new() }, step(ids::UNIQUE)] {
+        let made = job(&object, work);
+        let pod = &made["spec"]["template"]["spec"];
+        assert_eq!((&pod["priorityClassName"], pod.get("runtimeClassName")), (&json!("batch"), None));
+        let quarantine = json!({ "key": "realsyn.dev/gpu-quarantine", "operator": "Exists" });
+        assert_eq!(pod["tolerations"], json!([quarantine, asked[0], asked[1]]));
+    }
+    let template = |object: &DynamicObject| checked(object).plan.template(ids::SCORE.stage, "worker:1");
+    assert_eq!(template(&object), template(&object));
+    assert_ne!(template(&object), template(&example(|_| {})));
+
+    let taint = |value: &str| realsyn_plan::placement::Taint {
+        key: "pool".to_owned(),
+        value: value.to_owned(),
+        effect: "NoSchedule".to_owned(),
+    };
+    let node = |name: &str, value: &str| {
+        let label = |name: &str, value: &str| (format!("nvidia.com/gpu.{name}"), value.to_owned());
+        let facts = NodeFacts {
+            name: name.to_owned(),
+            labels: [label("product", "NVIDIA-A100-SXM4-80GB"), label("memory", "81920"), label("count", "8")].into(),
+            allocatable: [("nvidia.com/gpu".to_owned(), "8".to_owned())].into(),
+            taints: vec![taint(value)],
+            ready: true,
+            ..NodeFacts::default()
+        };
+        NodeGpus::of(&facts, None)
+    };
+    let demand = checked(&object).plan.demand(ids::SCORE.stage, 40).unwrap();
+    let placement = [node("a", "a100"), node("b", "h100")].into_iter().collect::<Inventory>().place(&demand);
+    let fit: Vec<&str> = placement.nodes.iter().map(|node| &*node.node).collect();
+    assert_eq!(fit, ["a"], "{}", placement.sentence);
+    let unfit: Vec<String> = placement.unfit.iter().map(ToString::to_string).collect();
+    assert_eq!(unfit, ["b: tainted pool=h100:NoSchedule, which the pods do not tolerate"]);
 }
 
 #[test]

@@ -55,8 +55,8 @@ pub struct Allocation {
 }
 
 impl Allocation {
-    /// How the pods of a stage get their GPUs. Claims of dynamic resource allocation will stand here, beside the extended
-    /// resource, and nowhere else.
+    /// How the pods of a stage get their GPUs: an extended resource. Claims of dynamic resource allocation will stand beside
+    /// it.
     pub(super) fn new(resource: Resource, count: u32) -> Self {
         Self { resource, amount: count }
     }

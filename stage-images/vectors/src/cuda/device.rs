@@ -10,7 +10,7 @@ use cudarc::driver::{CudaContext, CudaFunction, CudaSlice, CudaStream, DriverErr
 use half::f16;
 
 use crate::panels::pieces;
-use crate::rows::{Error, Rows};
+use crate::rows::{Error, Fault, Rows};
 
 /// Queries and rows of a block of threads.
 pub(crate) const TILE: usize = 128;
@@ -134,29 +134,33 @@ impl Device {
 }
 
 fn failed(device: &str, error: DriverError) -> Error {
+    Error::Device { device: device.to_owned(), fault: fault(error.0), what: format!("{:?}", error.0) }
+}
+
+fn fault(result: CUresult) -> Fault {
     use CUresult::*;
-    // What the driver says of a device that is gone or must be reset before anything runs on it again.
-    let lost = matches!(
-        error.0,
+    match result {
+        // What the driver says of a device that is gone or must be reset before anything runs on it again.
         CUDA_ERROR_NO_DEVICE
-            | CUDA_ERROR_INVALID_DEVICE
-            | CUDA_ERROR_DEVICE_UNAVAILABLE
-            | CUDA_ERROR_ECC_UNCORRECTABLE
-            | CUDA_ERROR_NVLINK_UNCORRECTABLE
-            | CUDA_ERROR_CONTEXT_IS_DESTROYED
-            | CUDA_ERROR_ILLEGAL_ADDRESS
-            | CUDA_ERROR_LAUNCH_TIMEOUT
-            | CUDA_ERROR_HARDWARE_STACK_ERROR
-            | CUDA_ERROR_ILLEGAL_INSTRUCTION
-            | CUDA_ERROR_MISALIGNED_ADDRESS
-            | CUDA_ERROR_INVALID_ADDRESS_SPACE
-            | CUDA_ERROR_INVALID_PC
-            | CUDA_ERROR_LAUNCH_FAILED
-            | CUDA_ERROR_CONTAINED
-            | CUDA_ERROR_SYSTEM_NOT_READY
-            | CUDA_ERROR_UNKNOWN
-    );
-    Error::Device { device: device.to_owned(), lost, what: format!("{:?}", error.0) }
+        | CUDA_ERROR_INVALID_DEVICE
+        | CUDA_ERROR_DEVICE_UNAVAILABLE
+        | CUDA_ERROR_ECC_UNCORRECTABLE
+        | CUDA_ERROR_NVLINK_UNCORRECTABLE
+        | CUDA_ERROR_CONTAINED
+        | CUDA_ERROR_SYSTEM_NOT_READY
+        | CUDA_ERROR_UNKNOWN => Fault::Lost,
+        // What a kernel does to its own context: XID 13, 31 and their like, which the GPU agent calls the application's.
+        CUDA_ERROR_CONTEXT_IS_DESTROYED
+        | CUDA_ERROR_ILLEGAL_ADDRESS
+        | CUDA_ERROR_LAUNCH_TIMEOUT
+        | CUDA_ERROR_HARDWARE_STACK_ERROR
+        | CUDA_ERROR_ILLEGAL_INSTRUCTION
+        | CUDA_ERROR_MISALIGNED_ADDRESS
+        | CUDA_ERROR_INVALID_ADDRESS_SPACE
+        | CUDA_ERROR_INVALID_PC
+        | CUDA_ERROR_LAUNCH_FAILED => Fault::Context,
+        _ => Fault::Passing,
+    }
 }
 
 fn uuid(uuid: &sys::CUuuid) -> String {
@@ -251,7 +255,7 @@ pub(crate) fn deal(
         let (free, _) = device.context.mem_get_info().map_err(|e| device.failed(e))?;
         sizes(device, free as u64).ok_or_else(|| Error::Device {
             device: device.gpu.uuid.clone(),
-            lost: false,
+            fault: Fault::Passing,
             what: format!("{free} bytes of memory are free, and not a tile of rows fits; others use it"),
         })
     };
@@ -299,6 +303,22 @@ mod tests {
         assert_eq!(Sizes::fit(30_000, 27_001, 1, 1), None);
         // A card of ten terabytes: rows are still numbered by an int.
         assert_eq!(Sizes::fit(10 << 40, 0, 100, 50).unwrap().rows, MAX_ROWS);
+    }
+
+    #[test]
+    fn a_broken_context_is_no_lost_device() {
+        use CUresult::*;
+        for (result, left) in [
+            (CUDA_ERROR_ECC_UNCORRECTABLE, Fault::Lost),
+            (CUDA_ERROR_NO_DEVICE, Fault::Lost),
+            (CUDA_ERROR_ILLEGAL_ADDRESS, Fault::Context),
+            (CUDA_ERROR_MISALIGNED_ADDRESS, Fault::Context),
+            (CUDA_ERROR_LAUNCH_TIMEOUT, Fault::Context),
+            (CUDA_ERROR_LAUNCH_FAILED, Fault::Context),
+            (CUDA_ERROR_OUT_OF_MEMORY, Fault::Passing),
+        ] {
+            assert_eq!(fault(result), left, "{result:?}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use realsyn_dataset::formats::Blob;
 use realsyn_plan::graph::ids;
 use realsyn_plan::ids::OrderKey;
 use realsyn_plan::{Id, StepId};
-use realsyn_vectors::{BorderOptions, Borders, KMeans, KMeansOptions, Rows, assign_with_borders};
+use realsyn_vectors::{BorderOptions, Borders, Error, Fault, KMeans, KMeansOptions, Rows, assign_with_borders};
 
 use super::rows::{CellRow, ClusterSize, ClusteredSentence, Duplicate, EmbeddedImage, KeptSentence, PlacedImage};
 use crate::run::{Job, Output, StageError};
@@ -129,10 +129,15 @@ pub fn space(rows: &[f16], dim: usize) -> Result<Rows<'_>, StageError> {
 }
 
 /// Vectors are checked where they are made, so a complaint about them is a fault of this program; or of a GPU.
-pub fn trouble(error: realsyn_vectors::Error) -> StageError {
+pub fn trouble(error: Error) -> StageError {
     match error {
-        realsyn_vectors::Error::Device { lost: true, .. } => StageError::Gpu(format!(
+        Error::Device { fault: Fault::Lost, .. } => StageError::Gpu(format!(
             "{error}; run it again on another GPU, and look for this one's XID in its node's kernel log (dmesg)"
+        )),
+        // The device is not named: that would make it suspect, and most likely nothing is wrong with it.
+        Error::Device { fault: Fault::Context, what, .. } => StageError::Gpu(format!(
+            "{what}: a kernel failed and broke what this process had on its GPU, which another process has not; run it again, and \
+             if it fails anywhere, report it"
         )),
         _ => StageError::Trouble(error.into()),
     }
