@@ -57,7 +57,8 @@ impl Site {
             namespace: Some(namespace.to_owned()),
             max_pods: 100,
             concurrency: 4,
-            resync: std::time::Duration::from_secs(600),
+            // So often that everything here happens between resyncs.
+            resync: std::time::Duration::from_secs(2),
             gpus: false,
             taint_nodes: false,
             agents_namespace: None,
@@ -196,6 +197,10 @@ async fn journey(site: Site) -> Result<()> {
     }
     ensure!(site.metric(count).await? > looks, "the poke was not seen");
     ensure!(site.metric("realsyn_controller_status_writes_total").await? == writes, "a status was written for nothing");
+    // Nor does an hour's worth of resyncs.
+    let looks = site.metric(count).await?;
+    until(PATIENCE, "six resyncs", async || Ok(site.metric(count).await? >= looks + 6)).await?;
+    ensure!(site.metric("realsyn_controller_status_writes_total").await? == writes, "a resync wrote a status");
     let now = site.world.api(Kind::Build).get(build).await?;
     ensure!(now.resource_version() == poked.resource_version(), "somebody wrote");
 
