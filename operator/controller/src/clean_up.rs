@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{DeleteParams, DynamicObject, PostParams, PropagationPolicy};
+use kube::api::{DeleteParams, DynamicObject, PostParams, Preconditions};
 use kube::core::ObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, ResourceExt};
@@ -156,8 +156,10 @@ async fn carry_out(map: &ConfigMap, context: &Context, now: Timestamp) -> Result
     let Next::Run(attempt) = next else { return done().await };
     let jobs_api: Api<Job> = Api::namespaced(context.client.clone(), &namespace);
     for job in &jobs {
-        let with = DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..Default::default() };
-        accept(jobs_api.delete(&job.seen.name, &with).await.map(drop), 404)?;
+        let only = Preconditions { uid: Some(job.seen.uid.clone()), ..Preconditions::default() };
+        let done = jobs_api.delete(&job.seen.name, &DeleteParams::background().preconditions(only)).await;
+        // Gone, or another Job of that name.
+        accept(accept(done.map(drop), 404), 409)?;
     }
     let job = job_of(kind, map, &of_name, &plan, attempt, context);
     tracing::info!(namespace, job = %job.name_any(), attempt, kind = kind.name(), "cleaning up after a deleted object");

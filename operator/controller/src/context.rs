@@ -1,13 +1,15 @@
 //! What every reconcile shares: the caches, the client, and short-lived notes on each object. Nothing here is needed
 //! after a restart.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Event;
-use kube::Client;
+use kube::api::DynamicObject;
 use kube::runtime::events::Recorder;
 use kube::runtime::reflector::Store;
+use kube::{Client, ResourceExt};
 use tokio::sync::watch;
 
 use crate::cache::Cache;
@@ -16,7 +18,7 @@ use crate::cache::objects::Objects;
 use crate::cache::pods::HeldPod;
 use crate::clean_up::Wishes;
 use crate::gpu::nodes::Nodes;
-use crate::kinds::Kind;
+use crate::kinds::{Kind, KindExt};
 use crate::machine::Trouble;
 use crate::metrics::Metrics;
 use crate::text::sentence;
@@ -32,6 +34,8 @@ pub struct Options {
     pub max_pods: u32,
     /// Objects that are reconciled at once.
     pub concurrency: u16,
+    /// About how long an object of which nothing is told goes without a look.
+    pub resync: Duration,
     /// Whether nodes and their GPUs are watched.
     pub gpus: bool,
     /// Whether nodes in quarantine are tainted.
@@ -82,6 +86,8 @@ pub struct Note {
     trouble: Option<Trouble>,
     /// Reconciles in a row that failed.
     failures: u32,
+    /// The manifests that were of use when the others were removed.
+    swept: Option<BTreeSet<String>>,
 }
 
 impl Context {
@@ -117,7 +123,7 @@ impl Context {
     }
 
     /// Jobs that were touched and that the cache still shows as they were before.
-    pub fn touched(&self, uid: &str, cached: &[Arc<HeldJob>]) -> std::collections::BTreeSet<String> {
+    pub fn touched(&self, uid: &str, cached: &[Arc<HeldJob>]) -> BTreeSet<String> {
         self.note(uid, |note| {
             note.touched.retain(|name, created| match cached.iter().find(|job| job.seen.name == *name) {
                 Some(job) => !*created && !job.seen.deleting,
@@ -137,23 +143,44 @@ impl Context {
         self.note(uid, |note| std::mem::replace(&mut note.trouble, trouble.clone()) != trouble)
     }
 
-    /// Counts a failed reconcile; tells how many there were in a row.
-    pub fn failed(&self, uid: &str) -> u32 {
-        self.note(uid, |note| {
-            note.failures += 1;
-            note.failures
-        })
+    /// A reconcile has ended, well or not.
+    pub fn ended(&self, uid: &str, well: bool) {
+        self.note(uid, |note| note.failures = if well { 0 } else { note.failures.saturating_add(1) });
     }
 
-    /// A reconcile went well.
-    pub fn succeeded(&self, uid: &str) {
-        self.note(uid, |note| note.failures = 0);
+    /// How many reconciles in a row have failed.
+    pub fn failures(&self, uid: &str) -> u32 {
+        self.notes().get(uid).map_or(0, |note| note.failures)
+    }
+
+    /// The manifests that were of use when all others were removed, if that was since the start.
+    pub fn swept(&self, uid: &str) -> Option<BTreeSet<String>> {
+        self.note(uid, |note| note.swept.clone())
+    }
+
+    /// All other manifests are removed.
+    pub fn set_swept(&self, uid: &str, used: BTreeSet<String>) {
+        self.note(uid, |note| note.swept = Some(used));
+    }
+
+    /// Whether the cache shows this very object.
+    pub fn shows(&self, kind: Kind, object: &DynamicObject) -> bool {
+        let reference = kind.reference(&object.namespace().unwrap_or_default(), &object.name_any());
+        self.objects(kind).get(&reference).is_some_and(|there| there.metadata.uid == object.metadata.uid)
     }
 
     /// The object is gone.
     pub fn forget(&self, uid: &str) {
         self.notes().remove(uid);
         self.metrics.forget(uid);
+    }
+
+    /// Objects that no cache shows are gone: nothing is told of what goes while a watch is broken off.
+    pub fn forget_gone(&self) {
+        let all = [&self.builds, &self.releases].into_iter().flat_map(|objects| objects.state());
+        let there: HashSet<String> = all.filter_map(|object| object.uid()).collect();
+        self.notes().retain(|uid, _| there.contains(uid));
+        self.metrics.forget_all_but(&there);
     }
 
     /// The newest warning about a Job, in words.

@@ -73,3 +73,58 @@ impl Health {
         self.watches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A watch that last moved and last failed so many seconds ago.
+    fn watch(moved: u64, failed: Option<u64>) -> Health {
+        let health = Health::default();
+        let ago =
+            |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).expect("a machine that is up so long");
+        let watch = Watch { synced: true, moved: ago(moved), failed: failed.map(ago), error: "403".to_owned() };
+        health.watches().insert("jobs", watch);
+        health
+    }
+
+    #[test]
+    fn a_process_is_wedged_by_ten_minutes_of_fresh_errors_alone() {
+        for (moved, failed, wedged) in [
+            (601, Some(1), true),
+            (590, Some(1), false),
+            // The last error is over: nothing has happened since.
+            (601, Some(121), false),
+            (601, Some(110), true),
+            (1200, None, false),
+        ] {
+            let health = watch(moved, failed);
+            let told = health.wedged();
+            assert_eq!(told.is_some(), wedged, "moved {moved} s ago, failed {failed:?} s ago: {told:?}");
+            assert!(told.is_none_or(|why| why.starts_with("the watch of jobs has failed for 601 s: 403")));
+            health.moved("jobs", false);
+            assert_eq!(health.wedged(), None, "it has moved");
+            health.failed("jobs", "410".to_owned());
+            assert_eq!(health.wedged(), None, "it has moved lately");
+        }
+    }
+
+    #[test]
+    fn a_process_is_ready_when_every_watch_has_brought_everything() {
+        let health = Health::default();
+        assert!(health.unready().is_some_and(|why| why.contains("CustomResourceDefinitions")));
+        health.expect("jobs");
+        health.expect("pods");
+        health.moved("jobs", true);
+        health.failed("pods", "403".to_owned());
+        assert_eq!(health.unready().as_deref(), Some("the watch of pods has not brought everything yet 403"));
+        health.moved("pods", false);
+        assert!(health.unready().is_some(), "the first of many");
+        health.moved("pods", true);
+        assert_eq!(health.unready(), None);
+        // What was brought stays there.
+        health.failed("pods", "500".to_owned());
+        assert_eq!(health.unready(), None);
+        assert_eq!(health.report().lines().count(), 2);
+    }
+}

@@ -14,6 +14,7 @@ pub mod health;
 pub mod lease;
 pub mod machine;
 pub mod metrics;
+pub mod queues;
 pub mod reconcile;
 pub mod run;
 pub mod watches;

@@ -1,6 +1,7 @@
 //! The controller's process.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
@@ -25,6 +26,9 @@ struct Flags {
     /// Objects that are reconciled at once.
     #[arg(long, default_value_t = 8)]
     concurrency: u16,
+    /// About how long an object of which nothing is told goes without a look, in case a watch has missed something.
+    #[arg(long, default_value_t = 600, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    resync: u64,
     /// The port of /livez, /readyz and /metrics.
     #[arg(long, default_value_t = 8080)]
     port: u16,
@@ -96,6 +100,7 @@ async fn main() -> Result<()> {
         namespace: flags.namespace,
         max_pods: flags.max_pods,
         concurrency: flags.concurrency.max(1),
+        resync: Duration::from_secs(flags.resync),
         gpus: flags.gpus,
         taint_nodes: !flags.no_taints,
         agents_namespace: flags.gpu_agents_namespace,

@@ -10,7 +10,6 @@ use k8s_openapi::api::core::v1::{ConfigMap, Event, Node};
 use kube::api::{DynamicObject, ListParams};
 use kube::runtime::controller::{Action, Config, applier};
 use kube::runtime::events::{Recorder, Reporter};
-use kube::runtime::reflector::ObjectRef;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
@@ -21,8 +20,8 @@ use tokio::task::JoinSet;
 use tracing::Instrument;
 
 use crate::cache::Cache;
-use crate::cache::jobs::{HeldJob, ReadJob, works_for};
-use crate::cache::objects::{Object, Objects};
+use crate::cache::jobs::{HeldJob, ReadJob};
+use crate::cache::objects::Object;
 use crate::cache::pods::{HeldPod, ReadPod};
 use crate::clean_up;
 use crate::context::{Context, Options};
@@ -34,6 +33,7 @@ use crate::kinds::{Kind, KindExt};
 use crate::lease::Contender;
 use crate::metrics::Metrics;
 use crate::names;
+use crate::queues::Queues;
 use crate::reconcile::build::trace_of;
 use crate::reconcile::reconcile;
 use crate::watches::{News, Watched, as_it_is, follow};
@@ -97,7 +97,7 @@ pub async fn run(client: Client, options: Options, process: Process, stop: watch
     });
     let (build_queue, builds) = unbounded();
     let (release_queue, releases) = unbounded();
-    let queues = Queues { builds: build_queue, releases: release_queue, context: context.clone() };
+    let queues = Queues::new(build_queue, release_queue, context.clone());
     caches.follow(&mut tasks, &client, &options, &queues, &health, &metrics);
     tasks.spawn(clean_up::run(context.clone()));
     if options.gpus {
@@ -209,6 +209,7 @@ async fn timed(kind: Kind, object: Arc<Object>, context: Arc<Context>) -> Result
     let object = object.read(kind);
     let uid = object.uid().unwrap_or_default();
     let metrics = context.metrics.clone();
+    metrics.taken(kind, &object.namespace().unwrap_or_default(), &object.name_any());
     metrics.reconciles.get_or_create(&[("kind", kind.label())]).inc();
     let span = tracing::info_span!(
         "reconcile",
@@ -223,18 +224,20 @@ async fn timed(kind: Kind, object: Arc<Object>, context: Arc<Context>) -> Result
     });
     let done = done.instrument(span).await;
     metrics.duration.observe(began.elapsed().as_secs_f64());
-    if done.is_ok() {
-        context.succeeded(&uid);
+    context.ended(&uid, done.is_ok());
+    if !context.shows(kind, &object) {
+        // It went meanwhile, and nobody tells of it again.
+        context.forget(&uid);
     }
     done
 }
 
 /// When to try a failed reconcile again: at once for a conflict, else ever later, up to a minute.
 fn retry(object: Arc<Object>, error: &crate::reconcile::Error, context: Arc<Context>) -> Action {
-    let failures = context.failed(object.uid().as_deref().unwrap_or_default());
+    let failures = context.failures(object.uid().as_deref().unwrap_or_default());
     let wait = match error {
         crate::reconcile::Error::Conflict => Duration::from_millis(200),
-        _ => Duration::from_secs(1u64.checked_shl(failures.min(7) - 1).unwrap_or(60).min(60)),
+        _ => Duration::from_secs(1u64.checked_shl(failures.clamp(1, 7) - 1).unwrap_or(60).min(60)),
     };
     let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
     if error.category() == "conflict" {
@@ -301,10 +304,7 @@ impl Caches {
                 None => Api::all_with(client.clone(), &kind.resource()),
             };
             let queues = queues.clone();
-            let tell = move |news: News<'_, Object>| match news {
-                News::Of(object) => queues.object(kind, object),
-                News::Relisted => queues.all(),
-            };
+            let tell = move |news: News<'_, Object>| queues.object(kind, news);
             let few = watcher::Config::default().page_size(PAGE_OF_OBJECTS);
             tasks.spawn(follow(watched(name), api, few, cache, as_it_is, tell));
         }
@@ -319,7 +319,7 @@ impl Caches {
         tasks.spawn(follow(watched("wishes"), scoped(client, options), wishes, self.wishes, as_it_is, |_| ()));
         let warnings = watcher::Config::default().fields("involvedObject.kind=Job,type=Warning");
         let tell = move |news: News<'_, Event>| {
-            if let News::Of(event) = news {
+            if let News::Of(event) | News::Gone(event) = news {
                 q.job(event.involved_object.uid.as_deref().unwrap_or_default());
             }
         };
@@ -351,7 +351,7 @@ impl NodeCaches {
         fn names<K: ResourceExt>(tell: UnboundedSender<Changed>) -> impl FnMut(News<'_, K>) {
             move |news| {
                 let changed = match news {
-                    News::Of(object) => Changed::Node(object.name_any()),
+                    News::Of(object) | News::Gone(object) => Changed::Node(object.name_any()),
                     News::Relisted => Changed::All,
                 };
                 // It is closed only while the process ends.
@@ -373,71 +373,5 @@ where
     match &options.namespace {
         Some(namespace) => Api::namespaced(client.clone(), namespace),
         None => Api::all(client.clone()),
-    }
-}
-
-/// Where objects wait to be reconciled.
-#[derive(Clone)]
-struct Queues {
-    builds: UnboundedSender<ObjectRef<Object>>,
-    releases: UnboundedSender<ObjectRef<Object>>,
-    context: Arc<Context>,
-}
-
-impl Queues {
-    fn push(&self, kind: Kind, object: ObjectRef<Object>) {
-        let queue = if kind == Kind::Build { &self.builds } else { &self.releases };
-        // It is closed only while the process ends.
-        _ = queue.unbounded_send(object);
-    }
-
-    fn object(&self, kind: Kind, object: &Object) {
-        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-        self.push(kind, kind.reference(&namespace, &name));
-        if kind == Kind::Build {
-            let reads_it = |other: &Object| {
-                other.namespace().as_deref() == Some(&namespace)
-                    && other.spec.as_ref().is_some_and(|spec| spec.reads == name)
-            };
-            for (kind, objects) in [(Kind::Release, &self.context.releases), (Kind::Build, &self.context.builds)] {
-                for other in objects.state_filter(reads_it) {
-                    self.push(kind, kind.reference(&namespace, &other.name_any()));
-                }
-            }
-        }
-    }
-
-    /// The object that a Job or pod is labelled with.
-    fn labelled<K: ResourceExt>(&self, news: News<'_, K>) {
-        let News::Of(owned) = news else { return self.all() };
-        if let (Some((kind, name)), Some(namespace)) = (works_for(owned), owned.namespace()) {
-            self.push(kind, kind.reference(&namespace, &name));
-        }
-    }
-
-    /// The object that owns a Job.
-    fn job(&self, uid: &str) {
-        let job = self.context.jobs.get(uid);
-        if let Some((job, (kind, name))) = job.as_ref().and_then(|job| Some((job, job.works_for.as_ref()?))) {
-            self.push(*kind, kind.reference(&job.namespace, name));
-        }
-    }
-
-    /// Builds with GPUs that are not done: what fits them may be another node now, or none.
-    fn placed(&self) {
-        let waits = |build: &Object| build.status.as_ref().is_some_and(|status| status.waits_for_gpus);
-        for build in self.context.builds.state_filter(waits) {
-            self.push(Kind::Build, Kind::Build.reference(&build.namespace().unwrap_or_default(), &build.name_any()));
-        }
-    }
-
-    fn all(&self) {
-        let every = |kind, store: &Objects| {
-            for object in store.state() {
-                self.push(kind, kind.reference(&object.namespace().unwrap_or_default(), &object.name_any()));
-            }
-        };
-        every(Kind::Build, &self.context.builds);
-        every(Kind::Release, &self.context.releases);
     }
 }

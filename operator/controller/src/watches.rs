@@ -21,8 +21,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// What a watch tells of.
 pub enum News<'a, K> {
-    /// An object appeared, changed or went.
+    /// An object appeared or changed.
     Of(&'a K),
+    /// An object went; the cache shows it no more.
+    Gone(&'a K),
     /// Everything was listed anew; something may have gone unseen.
     Relisted,
 }
@@ -76,7 +78,8 @@ pub async fn follow<K>(
         cache.fill(&event);
         health.moved(name, matches!(event, Event::InitDone));
         match &event {
-            Event::Apply(object) | Event::Delete(object) => tell(News::Of(object)),
+            Event::Apply(object) => tell(News::Of(object)),
+            Event::Delete(object) => tell(News::Gone(object)),
             Event::InitDone => tell(News::Relisted),
             Event::Init | Event::InitApply(_) => {}
         }

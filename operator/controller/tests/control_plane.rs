@@ -60,6 +60,8 @@ impl Site {
             namespace: Some(namespace.to_owned()),
             max_pods: 100,
             concurrency: 4,
+            // So often that everything here happens between resyncs.
+            resync: std::time::Duration::from_secs(2),
             gpus: false,
             taint_nodes: false,
             agents_namespace: None,
@@ -163,7 +165,7 @@ fn builds_and_releases_on_a_real_api_server() {
             plane.define(&["realsynbuilds", "realsynreleases"].map(support::site::definition))?;
             let (stalling, halting) = (Site::open(&plane, "stalls").await?, Site::open(&plane, "halts").await?);
             let (leaving, sharing) = (Site::open(&plane, "leaves").await?, Site::open(&plane, "shares").await?);
-            let taking = Site::open(&plane, "takes").await?;
+            let (taking, following) = (Site::open(&plane, "takes").await?, Site::open(&plane, "follows").await?);
             tokio::try_join!(
                 async { journey(&plane, early).await.context("journey") },
                 async { stalls(stalling).await.context("stalls") },
@@ -171,6 +173,7 @@ fn builds_and_releases_on_a_real_api_server() {
                 async { leaves(leaving).await.context("leaves") },
                 async { shares(sharing).await.context("shares") },
                 async { takes(taking).await.context("takes") },
+                async { follows(following).await.context("follows") },
                 async { process(&plane).await.context("process") },
             )
         })
@@ -232,6 +235,10 @@ async fn journey(plane: &ControlPlane, site: Site) -> Result<()> {
     }
     ensure!(site.metric(count).await? > looks, "the poke was not seen");
     ensure!(site.metric("realsyn_controller_status_writes_total").await? == writes, "a status was written for nothing");
+    // Nor does an hour's worth of resyncs.
+    let looks = site.metric(count).await?;
+    until(PATIENCE, "six resyncs", async || Ok(site.metric(count).await? >= looks + 6)).await?;
+    ensure!(site.metric("realsyn_controller_status_writes_total").await? == writes, "a resync wrote a status");
     let now = site.world.api(Kind::Build).get(build).await?;
     ensure!(now.resource_version() == poked.resource_version(), "somebody wrote");
 
@@ -292,6 +299,51 @@ async fn stalls(site: Site) -> Result<()> {
     *site.world.script.lock().unwrap() = Box::new(|_| Fate::Works);
     site.patch(Kind::Build, build, retry("3")).await?;
     site.world.until(Kind::Build, build, "the build to be ready", |s| is(s, "Ready") && !is(s, "Stalled")).await?;
+
+    // One that is deleted as it stalls is counted no more.
+    let counted = async || site.metric("realsyn_controller_objects{kind=\"build\",state=\"stalled\"}").await;
+    *site.world.script.lock().unwrap() = Box::new(|_| Fate::Ends(64, "no such bucket".to_owned()));
+    let mut doomed = json!(site.build);
+    doomed["metadata"]["name"] = json!("doomed");
+    site.create(Kind::Build, doomed).await?;
+    site.world.until(Kind::Build, "doomed", "the second to stall", |s| is(s, "Stalled")).await?;
+    until(PATIENCE, "it to be counted", async || Ok(counted().await? == 1)).await?;
+    site.world.api(Kind::Build).delete("doomed", &DeleteParams::default()).await?;
+    until(PATIENCE, "it to be counted no more", async || Ok(counted().await? == 0)).await?;
+    site.close().await
+}
+
+/// A build changes, and a release asks for what comes of it: the pool that is there is not it.
+async fn follows(site: Site) -> Result<()> {
+    site.apply_build().await?;
+    let build = "obelics";
+    let done = site.world.until(Kind::Build, build, "the build to be ready", |s| is(s, "Ready")).await?;
+    let old = done.data["status"]["pools"][0]["digest"].clone();
+    *site.world.script.lock().unwrap() =
+        Box::new(|labels| if labels[names::STAGE] == names::ADVANCE { Fate::Works } else { Fate::Pends });
+    let mut changed = site.build.clone();
+    changed.spec.stages.tag.max_tags += 1;
+    site.world.has(&changed.spec, TO_RUN);
+    site.world.holds_release(&changed.spec, &site.release.spec);
+    let mut release = json!(site.release);
+    release["spec"]["buildRef"]["minGeneration"] = json!(2);
+    // As one `kubectl apply` of both, whichever comes first.
+    site.create(Kind::Release, release).await?;
+    let waits = |s: &Value| why(s, "Ready").contains("no pool yet that this release asks for");
+    let release = "obelics-balanced";
+    site.world.until(Kind::Release, release, "the release to wait", waits).await?;
+    let tag = json!({ "stages": { "tag": changed.spec.stages.tag } });
+    site.patch(Kind::Build, build, json!({ "spec": tag })).await?;
+    let runs = |s: &Value| s["progress"].as_str().is_some_and(|p| p.starts_with("pair-score 0/3"));
+    site.world.until(Kind::Build, build, "the new generation to run", runs).await?;
+    let seen = site.world.api(Kind::Release).get(release).await?;
+    ensure!(waits(&seen.data["status"]) && seen.data["status"].get("pool").is_none(), "{:#}", seen.data["status"]);
+
+    *site.world.script.lock().unwrap() = Box::new(|_| Fate::Works);
+    let done = site.world.until(Kind::Release, release, "the release to be ready", |s| is(s, "Ready")).await?;
+    // It is pinned once and for ever, so that this is the only one that it ever had.
+    let pool = &done.data["status"]["pool"];
+    ensure!(pool["generation"] == 2 && pool["digest"] != old, "{pool:#}, and the old one is {old}");
     site.close().await
 }
 
@@ -332,6 +384,27 @@ async fn halts(plane: &ControlPlane, site: Site) -> Result<()> {
     site.world.until(Kind::Build, build, "the columns to move", moved).await?;
     let shown = cells(plane, &["get", "rsb", build, "-n", "halts"])?;
     ensure!(shown[1][1..5] == ["sentence-score +1", "1/3", shown[1][3].as_str(), "30m"], "{shown:?}");
+
+    // What a hand changes of its Job is brought back.
+    let jobs: Api<Job> = Api::namespaced(site.world.client.clone(), &site.world.namespace);
+    let of_score = async || {
+        let of_step = |j: &Job| j.labels()[names::STAGE] == "sentence-score" && j.metadata.deletion_timestamp.is_none();
+        site.jobs().await?.into_iter().find(of_step).context("the Job of the step")
+    };
+    until(PATIENCE, "the Job of the step", async || Ok(of_score().await.is_ok())).await?;
+    for drift in [json!({ "parallelism": 0 }), json!({ "suspend": true }), json!({ "parallelism": 9 })] {
+        let before = of_score().await?;
+        let hand = Patch::Merge(json!({ "spec": drift }));
+        let changed = jobs.patch(&before.name_any(), &PatchParams::default(), &hand).await?;
+        until(PATIENCE, "the Job to be as it was", async || {
+            let (now, spec) = (of_score().await?, before.spec.clone().unwrap_or_default());
+            let is = now.spec.clone().unwrap_or_default();
+            let as_it_was = is.parallelism == spec.parallelism && is.suspend == spec.suspend;
+            Ok(as_it_was && now.metadata.generation > changed.metadata.generation && now.uid() == before.uid())
+        })
+        .await
+        .with_context(|| format!("after {drift}"))?;
+    }
 
     // More memory: the same step under another template is another Job, and a sealed one is left alone.
     let more = json!({ "spec": { "stages": { "sentenceScore": { "resources": { "memory": "3Gi" } } } } });

@@ -29,6 +29,8 @@ pub const RETRY: &str = "realsyn.dev/retry";
 pub const GPU_PRICES: &str = "realsyn.dev/gpu-prices";
 /// Label: on pods that hold GPUs.
 pub const GPU: &str = "realsyn.dev/gpu";
+/// Label: the queue of Kueue that admits a Job.
+pub const QUEUE: &str = "kueue.x-k8s.io/queue-name";
 /// Taint of nodes with a device in quarantine.
 pub const QUARANTINE: &str = realsyn_plan::placement::QUARANTINE_TAINT;
 /// Label of every object that the controller makes, and what it watches by.

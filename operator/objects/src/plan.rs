@@ -1,12 +1,15 @@
 //! What a spec asks for, without anything that was observed: digests, stages, parallelism, and what its pods are made of.
 
-use realsyn_crds::{BuildSpec, Destination, ReleaseSpec, Stage, device, execution, release_settings};
+use realsyn_crds::{BuildSpec, Destination, ReleaseSpec, Retain, Stage, Storage, device, execution, release_settings};
 use realsyn_plan::Digest;
 use realsyn_plan::placement::Demand;
 use realsyn_plan::recipe::Recipes;
 use serde_json::json;
 
 use crate::scheduling::tolerations;
+
+/// The pools that are kept by default.
+const HISTORY: u32 = 2;
 
 /// What a build's or a release's spec asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,12 +93,14 @@ impl Plan {
     /// read from the manifest is not in it, because its digest says when that matters.
     pub fn template(&self, stage: Stage, image: &str) -> String {
         let run = execution(&self.build, stage);
+        // What becomes of the work later is nothing to a pod.
+        let storage = Storage { retain: Retain::default(), history: HISTORY, ..self.build.storage.clone() };
         let mut parts = vec![json!([
             image,
             run.resources,
             run.retry,
             device(&self.build, stage),
-            self.build.storage,
+            storage,
             self.destination(),
             self.build.source.uri,
             self.build.models,

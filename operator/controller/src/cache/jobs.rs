@@ -15,14 +15,40 @@ use crate::machine::{JobPhase, SeenJob};
 use crate::names;
 use crate::text::sentence;
 
-/// A Job without its template.
+/// A Job, and of its template the manifests alone.
 pub type ReadJob = Excerpt<Job, JobSpec, JobStatus>;
 
 /// What is read of its spec.
 #[derive(Clone, Debug, Deserialize)]
 pub struct JobSpec {
-    parallelism: Option<i32>,
+    parallelism: Option<u32>,
     suspend: Option<bool>,
+    #[serde(default)]
+    template: Template,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Template {
+    spec: PodSpec,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct PodSpec {
+    volumes: Vec<Volume>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Volume {
+    config_map: Option<ConfigMap>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ConfigMap {
+    name: String,
 }
 
 /// A Job.
@@ -33,8 +59,6 @@ pub struct HeldJob {
     pub works_for: Option<(Kind, String)>,
     /// Which try it is.
     pub attempt: u32,
-    /// Pods that may run at once.
-    pub parallelism: i32,
     /// What the machine is shown, without its pods.
     pub seen: SeenJob,
     owner: Arc<str>,
@@ -57,7 +81,11 @@ impl From<&ReadJob> for HeldJob {
     fn from(job: &ReadJob) -> Self {
         let annotation = |name: &str| job.annotations().get(name).cloned().unwrap_or_default();
         let stage = job.labels().get(names::STAGE).filter(|s| *s != names::ADVANCE).cloned();
-        let queued = job.spec.as_ref().is_some_and(|s| s.suspend == Some(true));
+        let (spec, queued) = (job.spec.as_ref(), job.labels().contains_key(names::QUEUE));
+        let suspended = spec.is_some_and(|s| s.suspend == Some(true));
+        let halted_by = if queued { "its queue has not admitted it yet" } else { "somebody has suspended its Job" };
+        let volumes = spec.map(|s| &*s.template.spec.volumes).unwrap_or_default();
+        let manifests = volumes.iter().find_map(|volume| Some(volume.config_map.as_ref()?.name.clone()));
         let status = job.status.as_ref();
         let (phase, ended_at) = status.map(end).unwrap_or_default();
         let seen = SeenJob {
@@ -67,18 +95,21 @@ impl From<&ReadJob> for HeldJob {
             digest: annotation(names::DIGEST),
             template: annotation(names::TEMPLATE),
             parallelism: annotation(names::PARALLELISM).parse().unwrap_or_default(),
+            granted: spec.and_then(|s| s.parallelism).unwrap_or_default(),
+            suspended,
+            queued,
+            manifests: manifests.unwrap_or_default(),
             deleting: job.metadata.deletion_timestamp.is_some(),
             phase,
             ended_at,
             done: status.and_then(|s| s.succeeded).unwrap_or_default().unsigned_abs(),
-            trouble: queued.then(|| "its queue has not admitted it yet".to_owned()),
+            trouble: suspended.then(|| halted_by.to_owned()),
             pods: Vec::new(),
         };
         Self {
             namespace: job.namespace().unwrap_or_default(),
             works_for: works_for(job),
             attempt: annotation(names::ATTEMPT).parse().unwrap_or_default(),
-            parallelism: job.spec.as_ref().and_then(|spec| spec.parallelism).unwrap_or_default(),
             seen,
             owner: controller(&job.metadata).into(),
         }

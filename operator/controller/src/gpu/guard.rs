@@ -126,6 +126,7 @@ impl Guard {
                 self.write(&gpu_node, &entries).await?;
             }
         }
+        self.context.metrics.quarantine(name, &entries);
         if self.context.options.taint_nodes {
             self.taint(name, !entries.is_empty()).await?;
         }
@@ -204,6 +205,7 @@ impl Guard {
                 Err(kube::Error::Api(refusal)) if matches!(refusal.code, 404 | 409 | 429) => {}
                 done => {
                     done?;
+                    self.context.metrics.evictions.inc();
                     let why = entries.first().map(|e| e.reason.as_str()).unwrap_or_default();
                     tracing::warn!(namespace, pod = pod.name, node = name, why, "evicted from a node in quarantine");
                 }

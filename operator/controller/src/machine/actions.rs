@@ -6,7 +6,7 @@ use realsyn_crds::{Stage, StageState};
 use realsyn_plan::StepId;
 use realsyn_plan::placement::Placement;
 
-use super::{JobPhase, SeenJob, State, View, fold::steps_of, place::place};
+use super::{JobPhase, SeenJob, State, View, fold::steps_of, place::place, room};
 use crate::names::advance_name;
 
 /// A change to make.
@@ -21,8 +21,8 @@ pub enum Action {
         /// Its UID: no other Job of that name is meant.
         uid: String,
     },
-    /// Let so many pods of this Job run at once.
-    Parallelism {
+    /// Let this Job run, with so many pods at once.
+    Run {
         /// Its name.
         name: String,
         /// Its UID.
@@ -80,9 +80,7 @@ pub fn actions(view: &View, state: &State) -> Vec<Action> {
     for job in view.jobs {
         let order = orders.iter().find(|o| o.name == job.name);
         if order.is_some() && !job.deleting {
-            // A queue that has admitted a Job counts on what it admitted.
-            let is_queued = view.plan.build.queue_name.is_some();
-            actions.extend(order.filter(|_| !is_queued).and_then(|order| parallelism(order, job)));
+            actions.extend(order.filter(|_| !room::is_queued(view, job)).and_then(|order| run(order, job)));
         } else if order.is_some() || !keep.contains(&job.name.as_str()) {
             // Its pods may still run and write; what replaces it waits until they are gone.
             blocked |= job.is_active();
@@ -114,19 +112,18 @@ fn orders(view: &View, state: &State) -> Vec<Order> {
         let known = if is_there { Vec::new() } else { known(view, state) };
         orders.push(Order { name, attempt, work: Work::Advance { known } });
     }
-    let mut room = view.room;
+    let mut free = room::free(view, state);
     for entry in &state.stages {
         let (Some(step), Some(digest), Some(list)) = (&entry.step, &entry.digest, &entry.list) else { continue };
         let Some(id) = steps_of(entry.name).find(|id| id.step == step) else { continue };
         let Some(name) = view.job_name(entry) else { continue };
         let waits_for_nodes = view.plan.wants_gpu(entry.name).is_none_or(|gpu| gpu.allow_scale_up);
-        let is_there = view.jobs.iter().any(|job| job.name == name);
+        let job = view.jobs.iter().find(|job| job.name == name);
+        let is_there = job.is_some();
         let placement = if is_there && waits_for_nodes { None } else { place(view, entry.name, entry.tasks) };
         let asked = view.plan.parallelism(entry.name, entry.tasks);
         let asked = placement.as_ref().map_or(asked, |p| asked.min(p.parallelism).max(1));
-        // At least one pod of every step that can run, so that a full namespace slows a build and does not stop it.
-        let granted = asked.min(room).max(1);
-        room = room.saturating_sub(granted);
+        let granted = room::grant(asked, job.map_or(0, |job| job.granted), &mut free);
         orders.push(Order {
             name,
             attempt: entry.attempt,
@@ -155,13 +152,14 @@ fn known(view: &View, state: &State) -> Vec<String> {
     sealed.flat_map(|s| steps_of(s.name)).map(|id| id.to_string()).collect()
 }
 
-fn parallelism(order: &Order, job: &SeenJob) -> Option<Action> {
-    match order.work {
-        Work::Step { asked, granted, .. } if job.is_active() && job.parallelism != asked => {
-            Some(Action::Parallelism { name: job.name.clone(), uid: job.uid.clone(), asked, granted })
-        }
-        _ => None,
-    }
+/// What brings a Job to what it should be, if somebody has changed it, or more or less may run now.
+fn run(order: &Order, job: &SeenJob) -> Option<Action> {
+    let (asked, granted) = match order.work {
+        Work::Step { asked, granted, .. } => (asked, granted),
+        Work::Advance { .. } => (job.parallelism, 1),
+    };
+    let is_right = job.parallelism == asked && job.granted == granted && !job.suspended;
+    (job.is_active() && !is_right).then(|| Action::Run { name: job.name.clone(), uid: job.uid.clone(), asked, granted })
 }
 
 /// Failed Jobs stay for people to look at, but not for longer than this.

@@ -10,6 +10,7 @@ mod conditions;
 mod fold;
 mod jobs;
 mod place;
+mod room;
 mod seen;
 mod sharing;
 #[cfg(test)]
@@ -197,7 +198,7 @@ impl State {
     }
 
     /// When something is to be looked at again without having been told: a wait is over, a budget may be spent, a
-    /// neighbour done, a task becomes slow, or a pod holds GPUs for too long without starting.
+    /// neighbour done, a task becomes slow, a pod holds GPUs for too long without starting, or there is room for more.
     pub fn wake_at(&self, view: &View) -> Option<Timestamp> {
         let spends = view.plan.build.budget.is_some()
             && self.stages.iter().any(|s| s.step.is_some() && view.plan.wants_gpu(s.name).is_some());
@@ -205,7 +206,8 @@ impl State {
         let held = self.stages.iter().any(sharing::is_held).then(|| view.now + NEIGHBOURS);
         let slow = stragglers::next(view, self);
         let starts = start::next(view, self);
-        self.wait_ends().into_iter().chain(minute).chain(held).chain(slow).chain(starts).min()
+        let room = room::next(view, self);
+        self.wait_ends().into_iter().chain(minute).chain(held).chain(slow).chain(starts).chain(room).min()
     }
 
     fn wait_ends(&self) -> Option<Timestamp> {
@@ -242,6 +244,7 @@ pub fn step(view: &View, mut state: State) -> State {
         jobs::look_at_advance(view, &mut state);
         end_waits(view, &mut state);
         sharing::look_at_neighbours(view, &mut state);
+        room::say(view, &mut state);
     }
     // What was just learned may be that nothing is left to spend.
     if halts || spent(&state) {

@@ -21,6 +21,14 @@ pub struct SeenJob {
     pub template: String,
     /// The parallelism that was asked for it when it was last written.
     pub parallelism: u32,
+    /// The pods that it may have at once as it is.
+    pub granted: u32,
+    /// Whether it is suspended.
+    pub suspended: bool,
+    /// Whether a queue says when it runs, and with how many pods.
+    pub queued: bool,
+    /// The ConfigMap with its manifests.
+    pub manifests: String,
     /// Whether it is being deleted.
     pub deleting: bool,
     /// Whether it has ended.

@@ -1,5 +1,5 @@
 //! The machine in a cluster where everything goes wrong: lost responses, crashes between two writes, stale caches, failing
-//! Jobs, garbage for reports, changed specs. Whatever the order, it must end at Ready, make no Job twice, and run no step
+//! Jobs, garbage for reports, changed specs, Jobs changed by hand. Whatever the order, it must end at Ready, make no Job twice, and run no step
 //! that is sealed.
 
 #[path = "../../tests/support/store.rs"]
@@ -183,9 +183,9 @@ impl Cluster {
                         job.seen.deleting = true;
                     }
                 }
-                Action::Parallelism { name, asked, .. } => {
+                Action::Run { name, asked, granted, .. } => {
                     if let Some(job) = self.jobs.get_mut(&name) {
-                        job.seen.parallelism = asked;
+                        (job.seen.parallelism, job.seen.granted, job.seen.suspended) = (asked, granted, false);
                     }
                 }
             }
@@ -197,15 +197,15 @@ impl Cluster {
             return; // AlreadyExists, and ours
         }
         assert!(self.made.insert(order.name.clone()), "the Job {} was made twice", order.name);
-        let (stage, digest, asked) = match &order.work {
-            Work::Advance { .. } => (None, String::new(), 1),
-            Work::Step { step, digest, asked, .. } => {
+        let (stage, digest, asked, granted) = match &order.work {
+            Work::Advance { .. } => (None, String::new(), 0, 1),
+            Work::Step { step, digest, asked, granted, .. } => {
                 let twin = self.jobs.values().find(|j| {
                     j.seen.is_active()
                         && matches!(&j.work, Work::Step { step: s, digest: d, .. } if s == step && d == digest)
                 });
                 assert!(twin.is_none(), "{step} runs twice at once");
-                (Some(step.stage), digest.clone(), *asked)
+                (Some(step.stage), digest.clone(), *asked, *granted)
             }
         };
         let seen = SeenJob {
@@ -214,6 +214,7 @@ impl Cluster {
             digest,
             template: stage.map(|s| plan.template(s, "worker:1")).unwrap_or_default(),
             parallelism: asked,
+            granted,
             name: order.name.clone(),
             ..SeenJob::default()
         };
@@ -233,6 +234,15 @@ impl Cluster {
             return;
         }
         if !job.seen.is_active() {
+            return;
+        }
+        if harm && dice.one_in(5) {
+            // Somebody's hand.
+            (job.seen.granted, job.seen.suspended) = (dice.below(3) as u32, dice.one_in(50));
+            self.jobs.insert(name.clone(), job);
+            return;
+        }
+        if job.seen.suspended || job.seen.granted == 0 {
             return;
         }
         let bad = harm && dice.one_in(30);
@@ -284,8 +294,11 @@ fn simulate(seed: u64) -> usize {
         match dice.below(10) {
             0..4 => cluster.happens(harm, &mut dice),
             4 if harm && dice.one_in(8) => {
-                cluster.plan = dice.below(cluster.plans.len());
-                (cluster.generation, cluster.version) = (cluster.generation + 1, cluster.version + 1);
+                // Once, or twice before anybody has seen the first.
+                for _ in 0..1 + dice.below(2) {
+                    cluster.plan = dice.below(cluster.plans.len());
+                    (cluster.generation, cluster.version) = (cluster.generation + 1, cluster.version + 1);
+                }
             }
             5 if harm && dice.one_in(8) => {
                 cluster.suspend = !cluster.suspend;

@@ -13,6 +13,7 @@ use crate::names::{advance_name, job_name};
 
 mod changes;
 mod placement;
+mod room;
 mod servers;
 mod sharing;
 mod stragglers;
@@ -113,9 +114,9 @@ impl Bench {
 
     /// The Job that an order makes, as it is seen.
     fn create(&mut self, order: &Order) {
-        let (stage, digest, asked) = match &order.work {
-            Work::Advance { .. } => (None, String::new(), 1),
-            Work::Step { step, digest, asked, .. } => (Some(step.stage), digest.clone(), *asked),
+        let (stage, digest, asked, granted) = match &order.work {
+            Work::Advance { .. } => (None, String::new(), 0, 1),
+            Work::Step { step, digest, asked, granted, .. } => (Some(step.stage), digest.clone(), *asked, *granted),
         };
         self.jobs.push(SeenJob {
             name: order.name.clone(),
@@ -124,6 +125,7 @@ impl Bench {
             digest,
             template: stage.map(|s| self.plan.template(s, &self.state.images(&self.plan, s))).unwrap_or_default(),
             parallelism: asked,
+            granted,
             ..SeenJob::default()
         });
     }
@@ -158,8 +160,9 @@ impl Bench {
                 match action {
                     Action::Create(order) => self.create(order),
                     Action::Delete { name, .. } => self.jobs.retain(|j| j.name != *name),
-                    Action::Parallelism { name, asked, .. } => {
-                        self.jobs.iter_mut().filter(|j| j.name == *name).for_each(|j| j.parallelism = *asked)
+                    Action::Run { name, asked, granted, .. } => {
+                        let job = self.jobs.iter_mut().find(|j| j.name == *name).expect("a Job that is there");
+                        (job.parallelism, job.granted, job.suspended) = (*asked, *granted, false);
                     }
                 }
             }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::validate::{Checked, Status};
 use crate::context::Options;
 use crate::kinds::{Kind, KindExt};
-use crate::machine::{Action, Order, State, Work};
+use crate::machine::{Action, Order, SeenJob, State, Work};
 use crate::names;
 use crate::text::label_value;
 
@@ -29,7 +29,7 @@ pub enum Change {
     Create(Box<Job>, Box<ConfigMap>),
     /// Delete a Job of this name and UID.
     Delete(String, String),
-    /// Set the parallelism of the Job of this name and UID.
+    /// Let the Job of this name and UID run with so many pods.
     Patch(String, String, Value),
 }
 
@@ -48,15 +48,24 @@ pub fn build(
             Box::new(config_map(kind, object, checked)),
         ),
         Action::Delete { name, uid } => Change::Delete(name, uid),
-        Action::Parallelism { name, uid, asked, granted } => {
+        Action::Run { name, uid, asked, granted } => {
             let patch = json!({
                 "metadata": { "uid": uid, "annotations": { names::PARALLELISM: asked.to_string() } },
-                "spec": { "parallelism": granted },
+                "spec": { "parallelism": granted, "suspend": false },
             });
             Change::Patch(name, uid, patch)
         }
     };
     actions.into_iter().map(change).collect()
+}
+
+/// What stops an object that cannot be worked on and is to rest: what is wrong with a spec is no reason to go on.
+pub fn halt(object: &DynamicObject, jobs: &[SeenJob]) -> Vec<Change> {
+    if object.data["spec"]["suspend"] != true {
+        return Vec::new();
+    }
+    let running = jobs.iter().filter(|job| job.is_active() && !job.deleting);
+    running.map(|job| Change::Delete(job.name.clone(), job.uid.clone())).collect()
 }
 
 fn config_map(kind: Kind, object: &DynamicObject, checked: &Checked) -> ConfigMap {
@@ -163,7 +172,7 @@ fn job(kind: Kind, object: &DynamicObject, checked: &Checked, state: &State, ord
     args.extend(["--report".to_owned(), "/dev/termination-log".to_owned()]);
     spec["podReplacementPolicy"] = json!("Failed");
     if let Some(queue) = &plan.build.queue_name {
-        labels.insert("kueue.x-k8s.io/queue-name".to_owned(), queue.clone());
+        labels.insert(names::QUEUE.to_owned(), queue.clone());
         spec["suspend"] = json!(true);
     }
     if gpus.is_some() {

@@ -182,6 +182,6 @@ fn room(uid: &str, namespace: &str, context: &Context) -> u32 {
     let others = context
         .jobs
         .filter(|job| job.namespace == namespace && **job.owner() != *uid && job.seen.phase == JobPhase::Active);
-    let taken: i64 = others.iter().map(|job| i64::from(job.parallelism)).sum();
+    let taken: i64 = others.iter().map(|job| i64::from(job.seen.granted)).sum();
     u32::try_from((i64::from(context.options.max_pods) - taken).max(1)).unwrap_or(1)
 }

@@ -7,6 +7,7 @@ pub mod build;
 pub mod dereference;
 pub mod plan;
 pub mod status;
+pub mod sweep;
 #[cfg(test)]
 mod tests;
 pub mod validate;
@@ -18,7 +19,8 @@ use jiff::Timestamp;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use kube::runtime::controller::Action;
-use realsyn_crds::Condition;
+use realsyn_crds::{Condition, StageStatus};
+use realsyn_plan::Digest;
 
 use crate::clean_up;
 use crate::context::Context;
@@ -64,9 +66,11 @@ pub async fn reconcile(kind: Kind, object: &DynamicObject, context: Arc<Context>
     }
     if object.metadata.deletion_timestamp.is_some() {
         // Its Jobs are owned by it and go with it; nothing outside the cluster waits for us.
-        context.forget(object.uid().as_deref().unwrap_or_default());
+        context.forget(&object.uid().unwrap_or_default());
         return Ok(Action::await_change());
     }
+    let uid = object.uid().unwrap_or_default();
+    let rest = Action::requeue(resync(&uid, context.options.resync));
     let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
     let seen = dereference::dereference(kind, object, &context).await?;
     let checked = match validate::validate(kind, object, &seen) {
@@ -78,11 +82,18 @@ pub async fn reconcile(kind: Kind, object: &DynamicObject, context: Arc<Context>
             }
             let next = plan::refused(object, &refusal, now);
             let conditions: Vec<Condition> = serde_json::from_value(next["conditions"].clone()).unwrap_or_default();
-            context.metrics.progress(kind, object, &conditions);
-            if status::write(kind, object, &next, &context).await? {
+            let stages: Vec<StageStatus> = serde_json::from_value(next["stages"].clone()).unwrap_or_default();
+            context.metrics.progress(kind, &uid, &conditions, &stages);
+            let written = status::write(kind, object, &next, &context).await?;
+            if written {
                 announce::announce(kind, object, &next, &context).await;
             }
-            return Ok(Action::await_change());
+            let halted = build::halt(object, &seen.jobs);
+            if !halted.is_empty() && !written {
+                status::is_current(kind, object, &context).await?;
+            }
+            apply::apply(object, halted, &context).await?;
+            return Ok(rest);
         }
     };
     let recorded = clean_up::wish(kind, object, &checked, &context).await;
@@ -95,20 +106,37 @@ pub async fn reconcile(kind: Kind, object: &DynamicObject, context: Arc<Context>
     if written {
         announce::announce(kind, object, &next, &context).await;
     }
-    context.metrics.progress(kind, object, &state.conditions);
-    let slow = state.stages.iter().map(|s| s.stragglers.len()).sum();
-    context.metrics.slow_tasks(object.uid().as_deref().unwrap_or_default(), slow);
+    if written {
+        context.metrics.spent(&checked.state.stages, &state.stages);
+    }
+    context.metrics.progress(kind, &uid, &state.conditions, &state.stages);
     let actions = machine::actions(&view, &state);
     if !actions.is_empty() && !written {
         // No write has proved that the cache is current, and from an old one a Job would be made again that has run.
         status::is_current(kind, object, &context).await?;
     }
+    let is_still = actions.is_empty() && !written;
     let wanted = build::build(kind, object, &checked, &state, actions, &context.options);
     if apply::apply(object, wanted, &context).await? {
         return Ok(Action::requeue(Duration::from_millis(100)));
     }
+    if is_still && kind == Kind::Build {
+        let used = sweep::used(&checked.config_map, &next, &seen.jobs);
+        sweep::sweep(object, used, state.finished, &context).await?;
+    }
     Ok(match state.wake_at(&view) {
-        Some(at) => Action::requeue(Duration::from_secs((at.as_second() - now.as_second()).max(1).unsigned_abs())),
-        None => Action::await_change(),
+        Some(at) => {
+            let wake = Duration::from_secs((at.as_second() - now.as_second()).max(1).unsigned_abs());
+            Action::requeue(wake.min(resync(&uid, context.options.resync)))
+        }
+        None => rest,
     })
+}
+
+/// When an object is looked at again though nothing is told of it: a watch may have missed something. Each has a time of
+/// its own, a fifth more or less than `about`, so that they do not come all at once.
+fn resync(uid: &str, about: Duration) -> Duration {
+    let Digest([first, second, ..]) = Digest::builder("resync").part(uid).finish();
+    let share = f64::from(u16::from_be_bytes([first, second])) / f64::from(u16::MAX);
+    about.mul_f64(0.8 + 0.4 * share)
 }

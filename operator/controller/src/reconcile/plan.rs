@@ -91,6 +91,11 @@ pub fn refused(object: &DynamicObject, refusal: &Refusal, now: Timestamp) -> Val
     set_condition(&mut conditions, "Ready", (false, why()), generation, &now);
     set_condition(&mut conditions, "Reconciling", (!refusal.stalled, why()), generation, &now);
     set_condition(&mut conditions, "Stalled", (refusal.stalled, why()), generation, &now);
+    let suspended = match object.data["spec"]["suspend"] == true {
+        true => (true, ("Suspended", "spec.suspend is true".to_owned())),
+        false => (false, ("NotSuspended", "spec.suspend is false".to_owned())),
+    };
+    set_condition(&mut conditions, "Suspended", suspended, generation, &now);
     status["conditions"] = json!(conditions);
     let word = if refusal.stalled { "stalled" } else { "waiting" };
     status["progress"] = json!(word);

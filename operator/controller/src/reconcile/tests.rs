@@ -3,14 +3,14 @@
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
-use super::build::{Change, build};
+use super::build::{Change, build, halt};
 use super::dereference::{Seen, neighbours};
-use super::validate::{Checked, validate};
+use super::validate::{Checked, pool_for, validate};
 use super::{plan, validate::Refusal};
 use crate::cache::objects::Object;
 use crate::context::Options;
 use crate::kinds::Kind;
-use crate::machine::{Action, Order, State, Work};
+use crate::machine::{Action, JobPhase, Order, SeenJob, State, Work};
 use realsyn_crds::{Manifest, parse_manifests};
 use realsyn_objects::server;
 use realsyn_plan::graph::ids;
@@ -24,6 +24,7 @@ fn options() -> Options {
         namespace: None,
         max_pods: 10,
         concurrency: 1,
+        resync: std::time::Duration::from_secs(600),
         gpus: true,
         taint_nodes: false,
         agents_namespace: None,
@@ -366,4 +367,80 @@ fn neighbours_are_older_below_the_same_root_and_at_work() {
     });
     assert_eq!(neighbours(&me, &[other]).len(), 0, "claims of two namespaces are two");
     assert_eq!(neighbours(&me, &[build("other", early, &claim)]).len(), 1);
+}
+
+#[test]
+fn a_release_takes_the_newest_pool_that_it_asks_for_and_keeps_it() {
+    let object = |data: Value| DynamicObject { types: None, metadata: Default::default(), data };
+    let pool = |generation: i64| json!({ "generation": generation, "digest": format!("d{generation}"), "pairs": 1 });
+    let build =
+        |pools: &[i64]| object(json!({ "status": { "pools": pools.iter().map(|g| pool(*g)).collect::<Vec<_>>() } }));
+    let taken = |reference: Value, pinned: Option<&str>, pools: &[i64]| {
+        let mut data = json!({ "spec": { "buildRef": reference } });
+        if let Some(digest) = pinned {
+            data["status"] = json!({ "pool": { "generation": 1, "digest": digest } });
+        }
+        pool_for(&object(data), &build(pools)).map(|pool| pool.generation)
+    };
+    let name = json!({ "name": "b" });
+    assert_eq!(taken(name.clone(), None, &[]), None);
+    assert_eq!(taken(name.clone(), None, &[2, 5]), Some(5));
+    let least = |generation: i64| json!({ "name": "b", "minGeneration": generation });
+    assert_eq!(taken(least(5), None, &[2, 5]), Some(5));
+    assert_eq!(taken(least(3), None, &[2, 5]), Some(5));
+    assert_eq!(taken(least(6), None, &[2, 5]), None, "an old pool is not what was asked for");
+    let exactly = |digest: &str| json!({ "name": "b", "poolDigest": digest });
+    assert_eq!(taken(exactly("d2"), None, &[2, 5]), Some(2));
+    assert_eq!(taken(exactly("d3"), None, &[2, 5]), None);
+    // Once begun, it stays with what it has begun with, or with nothing.
+    assert_eq!(taken(name.clone(), Some("d2"), &[2, 5]), Some(2));
+    assert_eq!(taken(least(5), Some("d2"), &[2, 5]), Some(2));
+    assert_eq!(taken(name, Some("d1"), &[2, 5]), None);
+    assert_eq!(pool_for(&object(json!({})), &object(json!({}))).map(|pool| pool.generation), None);
+}
+
+#[test]
+fn what_becomes_of_the_work_later_replaces_no_job() {
+    let template = |change: &dyn Fn(&mut Value)| {
+        checked(&example(change)).plan.template(realsyn_crds::Stage::SentenceScore, "worker:1")
+    };
+    let before = template(&|_| {});
+    assert_eq!(template(&|spec| spec["storage"]["retain"] = json!("Delete")), before);
+    assert_eq!(template(&|spec| spec["storage"]["history"] = json!(7)), before);
+    assert_ne!(template(&|spec| spec["storage"]["region"] = json!("eu-west-1")), before);
+    assert_ne!(template(&|spec| spec["storage"]["credentials"] = json!({ "secretName": "other" })), before);
+}
+
+#[test]
+fn an_invalid_spec_that_is_to_rest_stops_what_runs() {
+    let wrong = |suspend: bool| {
+        example(move |spec| {
+            spec["storage"]["uri"] = json!("ftp://x");
+            spec["suspend"] = json!(suspend);
+        })
+    };
+    let job = |name: &str, phase| SeenJob { name: name.into(), uid: name.into(), phase, ..SeenJob::default() };
+    let jobs = [job("runs", JobPhase::Active), job("failed", JobPhase::Failed(String::new()))];
+    let stopped = |object: &DynamicObject| -> Vec<String> {
+        let name = |change| if let Change::Delete(name, _) = change { name } else { panic!("more than a deletion") };
+        halt(object, &jobs).into_iter().map(name).collect()
+    };
+    assert_eq!(stopped(&wrong(true)), ["runs"]);
+    assert_eq!(stopped(&wrong(false)), [""; 0]);
+    let Err(refusal) = validate(Kind::Build, &wrong(true), &nothing_seen()) else { panic!("it was taken") };
+    let status = plan::refused(&wrong(true), &refusal, jiff::Timestamp::UNIX_EPOCH);
+    let is = |name: &str| {
+        status["conditions"].as_array().unwrap().iter().any(|c| c["type"] == name && c["status"] == "True")
+    };
+    assert!(is("Suspended") && is("Stalled"), "{status:#}");
+}
+
+#[test]
+fn objects_are_looked_at_again_at_times_of_their_own() {
+    let about = std::time::Duration::from_secs(600);
+    let times: Vec<_> = (0..100).map(|n| super::resync(&format!("uid-{n}"), about)).collect();
+    assert!(times.iter().all(|time| (480..=720).contains(&time.as_secs())), "{times:?}");
+    assert_eq!(times[0], super::resync("uid-0", about), "the same each time");
+    let early = times.iter().filter(|time| time.as_secs() < 600).count();
+    assert!((25..75).contains(&early), "{early} of 100 come early");
 }

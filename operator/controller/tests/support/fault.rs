@@ -35,6 +35,8 @@ pub enum Fault {
     Refused(u16),
     /// The server does it, and for a while no watch shows anything new.
     Stale,
+    /// The server does it, and all watches break: what they were about to tell is lost until they go on where they broke off.
+    Dropped,
     /// The server does it, all watches break, and where they broke off is too old: what happened in between is not told.
     Gone,
     /// The process stands still before the request is sent, another one takes over, and the request is sent at the end.
@@ -42,7 +44,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::CrashBefore,
         Self::CrashAfter,
         Self::Lost,
@@ -50,6 +52,7 @@ impl Fault {
         Self::Refused(429),
         Self::Refused(500),
         Self::Stale,
+        Self::Dropped,
         Self::Gone,
         Self::Paused,
     ];
@@ -67,11 +70,20 @@ pub struct Faults {
     /// Whether what stands still goes on.
     pub resumed: watch::Sender<bool>,
     frozen: watch::Sender<bool>,
-    cuts: watch::Sender<u32>,
+    cuts: watch::Sender<Cut>,
     /// Watches that will be told that they are too old.
     outdated: Mutex<BTreeSet<String>>,
     /// The path of a watch that always fails.
     broken: Option<&'static str>,
+    /// How often it has failed.
+    pub broke: AtomicUsize,
+}
+
+/// The last time that all watches broke.
+#[derive(Default)]
+struct Cut {
+    /// Whether where they broke off is too old.
+    outdates: bool,
 }
 
 impl Faults {
@@ -83,9 +95,10 @@ impl Faults {
             halted: watch::channel(false).0,
             resumed: watch::channel(false).0,
             frozen: watch::channel(false).0,
-            cuts: watch::channel(0).0,
+            cuts: watch::channel(Cut::default()).0,
             outdated: Mutex::default(),
             broken,
+            broke: AtomicUsize::default(),
         })
     }
 
@@ -153,6 +166,7 @@ where
             if query.contains("watch=true") {
                 let path = request.uri().path().to_owned();
                 if faults.broken.is_some_and(|broken| path.ends_with(broken)) {
+                    faults.broke.fetch_add(1, Ordering::SeqCst);
                     return Ok(refusal(500));
                 }
                 if faults.outdated.lock().unwrap().remove(&path) {
@@ -189,9 +203,9 @@ where
                     });
                     send(request).await
                 }
-                Some(Fault::Gone) => {
+                Some(fault @ (Fault::Dropped | Fault::Gone)) => {
                     // From here on the watches see nothing of what this write changes.
-                    faults.cuts.send_modify(|cuts| *cuts += 1);
+                    faults.cuts.send_replace(Cut { outdates: fault == Fault::Gone });
                     send(request).await
                 }
             }
@@ -205,7 +219,9 @@ fn watched(answer: Answer, path: String, faults: Arc<Faults>) -> Answer {
     cuts.mark_unchanged();
     let cut = async move {
         _ = cuts.changed().await;
-        faults.outdated.lock().unwrap().insert(path);
+        if cuts.borrow().outdates {
+            faults.outdated.lock().unwrap().insert(path);
+        }
     };
     answer.map(|body| {
         let held = body.into_data_stream().then(move |chunk| {

@@ -22,7 +22,7 @@ use kube::{Api, Client, ResourceExt};
 use realsyn_controller::kinds::{Kind, KindExt};
 use realsyn_controller::names;
 use realsyn_controller::plan::Plan;
-use realsyn_crds::{BuildSpec, Manifest, RealSynBuild, RealSynRelease, Stage, parse_manifests};
+use realsyn_crds::{BuildSpec, Manifest, RealSynBuild, RealSynRelease, ReleaseSpec, Stage, parse_manifests};
 use realsyn_objects::manifest::SENTENCES;
 use realsyn_plan::graph::BUILD;
 use serde_json::{Value, json};
@@ -81,8 +81,13 @@ impl World {
             plans: Mutex::default(),
         });
         world.has(&build.spec, but);
-        world.plans.lock().unwrap().insert("release", Plan::of_release(&build.spec, &release.spec));
+        world.holds_release(&build.spec, &release.spec);
         world
+    }
+
+    /// What pods of a release work on.
+    pub fn holds_release(&self, build: &BuildSpec, release: &ReleaseSpec) {
+        self.plans.lock().unwrap().insert("release", Plan::of_release(build, release));
     }
 
     /// The store holds what a build of this spec makes, but for these stages; and that is what pods work on now.

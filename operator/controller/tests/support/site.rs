@@ -58,6 +58,7 @@ pub fn options(namespace: Option<&str>) -> Options {
         namespace: namespace.map(str::to_owned),
         max_pods: 100,
         concurrency: 4,
+        resync: Duration::from_secs(600),
         gpus: false,
         taint_nodes: false,
         agents_namespace: None,
@@ -119,6 +120,18 @@ impl Site {
     /// A namespace with these two objects, where all stages but `to_run` are sealed.
     pub async fn open(
         api: &Server,
+        objects: (RealSynBuild, RealSynRelease),
+        to_run: &[Stage],
+        faults: Arc<Faults>,
+    ) -> Result<Self> {
+        let options = options(objects.0.metadata.namespace.as_deref());
+        Self::open_with(api, options, objects, to_run, faults).await
+    }
+
+    /// The same with these flags of its controller.
+    pub async fn open_with(
+        api: &Server,
+        options: Options,
         (build, release): (RealSynBuild, RealSynRelease),
         to_run: &[Stage],
         faults: Arc<Faults>,
@@ -129,7 +142,7 @@ impl Site {
         let world = World::new(api.client.clone(), namespace, &build, &release, to_run);
         let playing = world.clone();
         let kubelet = tokio::spawn(async move { playing.play().await });
-        let controllers = vec![api.controller(options(Some(namespace)), &faults).await?];
+        let controllers = vec![api.controller(options, &faults).await?];
         for (kind, object) in [(Kind::Build, json!(build)), (Kind::Release, json!(release))] {
             let object: DynamicObject = serde_json::from_value(object)?;
             world.api(kind).create(&PostParams::default(), &object).await?;

@@ -41,6 +41,24 @@ fn a_changed_spec_ends_what_is_outdated_before_anything_new_begins() {
 }
 
 #[test]
+fn two_changes_of_the_spec_within_one_reconcile_are_one() {
+    let mut bench = Bench::new();
+    bench.settle();
+    // The look that runs reads the first spec; the second was never seen by anybody.
+    let mut changed = spec();
+    changed.stages.sentences.max_words = 40;
+    (bench.plan, bench.generation) = (Plan::of_build(&changed), 3);
+    let first = advance_name("obelics", UID, bench.state.advance.attempt);
+    bench.report(report(&["documents/extract"], &[ready("fetch/fetch", 4, 1)]));
+    let made = bench.settle();
+    assert_eq!(bench.state.generation, Some(3));
+    assert!(bench.state.stages.is_empty(), "what the old look said counts for nothing: {:?}", bench.state.stages);
+    assert!(bench.jobs.iter().all(|job| job.name != first) && creates(&made).len() == 1, "{made:?}");
+    assert_eq!(bench.condition("Reconciling").0, "True");
+    assert!(bench.state.conditions.iter().all(|c| c.observed_generation == Some(3)), "{:?}", bench.state.conditions);
+}
+
+#[test]
 fn execution_settings_change_no_digest_and_only_the_template_replaces_a_job() {
     let mut bench = Bench::scoring();
     let old = bench.score_job();
@@ -48,7 +66,7 @@ fn execution_settings_change_no_digest_and_only_the_template_replaces_a_job() {
     changed.stages.sentence_score.execution.parallelism = Some(2);
     (bench.plan, bench.generation) = (Plan::of_build(&changed), 2);
     let made = bench.settle();
-    assert!(made.iter().any(|a| matches!(a, Action::Parallelism { asked: 2, granted: 2, .. })), "{made:?}");
+    assert!(made.iter().any(|a| matches!(a, Action::Run { asked: 2, granted: 2, .. })), "{made:?}");
     assert_eq!(bench.score_job(), old);
     changed.stages.sentence_score.execution.retry = 7;
     (bench.plan, bench.generation) = (Plan::of_build(&changed), 3);
