@@ -7,6 +7,7 @@ use realsyn_plan::StepId;
 use realsyn_plan::graph::find;
 use realsyn_plan::layout::ShardSpec;
 use realsyn_plan::{Digest, Id};
+use realsyn_vision::{DecodeLimits, ShapeRules, decode_if};
 use realsyn_worker::build::{BuildArgs, Outcome, build};
 use realsyn_worker::explain::load_seals;
 use realsyn_worker::progress::Quiet;
@@ -62,10 +63,14 @@ impl Handmade {
         Some(Self { folder, models, photographs })
     }
 
-    /// Puts one of the sample's photographs at `pictures/NAME`. Returns its id.
+    /// Puts one of the sample's photographs that pass the rules on size and shape at `pictures/NAME`. Returns its id.
     pub fn photograph(&self, name: &str, which: usize) -> Id {
-        let bytes = std::fs::read(&self.photographs[which * 37]).unwrap();
-        self.picture(name, &bytes)
+        let rules = ShapeRules { min_side: 100, max_aspect: 3.0 };
+        let passes = |bytes: &Vec<u8>| {
+            decode_if(bytes, &DecodeLimits::default(), |header| rules.check(header.width, header.height)).is_ok()
+        };
+        let mut read = self.photographs[which * 37..].iter().map(|path| std::fs::read(path).unwrap());
+        self.picture(name, &read.find(passes).unwrap())
     }
 
     /// Puts these bytes at `pictures/NAME`. Returns their id.

@@ -5,4 +5,6 @@
 //! (`REALSYN_OPENSTAX`, or `../shared/data/openstax` beside the workspace); skipped loudly where one is missing.
 
 mod corpus;
+mod left_out;
 mod nothing_left;
+mod refused;
