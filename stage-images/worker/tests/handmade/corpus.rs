@@ -18,7 +18,7 @@ use realsyn_worker::session::{Locations, Session};
 pub const HOSTS: [&str; 3] = ["https://one.example/", "https://Two.Example:8443/", "https://[2001:db8::1]:8080/"];
 /// Every sentence is taken.
 pub const TOLERANT: &str = "    sentences: {minWords: 1, minComplexity: 0, requireAction: false, languages: [], personalData: keep}\n    \
-                            sentenceScore: {minEntropy: 0, perplexity: {min: 0, max: 1.0e+300}}\n    generate: {maxNewTokens: 8}\n";
+                            sentenceScore: {minEntropy: 0, perplexity: {min: 0, max: 1.0e+300}}\n    generate: {maxNewTokens: 24}\n";
 
 /// The folder of a build.
 pub struct Handmade {

@@ -8,3 +8,4 @@ mod corpus;
 mod left_out;
 mod nothing_left;
 mod refused;
+mod releases;
