@@ -159,7 +159,7 @@ pub enum ReleaseFormat {
     /// WebDataset tars, with the Parquet beside them.
     #[default]
     Webdataset,
-    /// Parquet alone, without images.
+    /// Parquet alone, with the images in its last column.
     Parquet,
 }
 

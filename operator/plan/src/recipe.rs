@@ -19,8 +19,6 @@ pub fn revision(stage: Stage) -> u32 {
     match stage {
         Stage::Inventory
         | Stage::Fetch
-        | Stage::ImageDecode
-        | Stage::ImagePolicy
         | Stage::Sentences
         | Stage::SentenceScore
         | Stage::SentenceEmbed
@@ -40,9 +38,11 @@ pub fn revision(stage: Stage) -> u32 {
         | Stage::ImageCells
         | Stage::ImageDedupSemantic
         | Stage::ImageCluster
+        | Stage::ImageDecode
+        | Stage::ImagePolicy
         | Stage::Retrieve
-        | Stage::TagVocab
-        | Stage::Release => 2,
+        | Stage::TagVocab => 2,
+        Stage::Release => 3,
     }
 }
 

@@ -14,7 +14,7 @@ mod rules;
 mod store_size;
 mod thumbnail;
 
-pub use decode::{DecodeLimits, Decoded, Format, Header, decode, inspect};
+pub use decode::{DecodeLimits, Decoded, Format, Header, decode, decode_if};
 pub use fingerprint::{DETAIL_SIDE, Fingerprint, Likeness, Thresholds};
 pub use phash::{BAND_COUNT, BAND_MAX_DISTANCE, bands, hamming, phash};
 pub use reject::ImageReject;

@@ -7,7 +7,9 @@ use std::panic::catch_unwind;
 use common::{Keyed, parallel, texture};
 use image::{ColorType, ExtendedColorType, ImageEncoder, codecs};
 use realsyn_vision::ImageReject::{self, *};
-use realsyn_vision::{DecodeLimits, Decoded, Rgb, decode, encode_jpeg, inspect, resize_exact};
+use realsyn_vision::{
+    DecodeLimits, Decoded, Format, Header, Rgb, ShapeRules, decode, decode_if, encode_jpeg, resize_exact,
+};
 
 fn read(bytes: &[u8]) -> Result<Decoded, ImageReject> {
     catch_unwind(|| decode(bytes, &DecodeLimits::default())).expect("decode panicked")
@@ -62,7 +64,6 @@ fn forged_png(width: u32, height: u32, data: &[u8]) -> Vec<u8> {
 fn a_huge_claim_is_refused_before_any_pixel() {
     let bomb = forged_png(60_000, 60_000, &[0x78, 0x01]);
     assert_eq!(read(&bomb), Err(TooManyPixels));
-    assert_eq!(inspect(&bomb, &DecodeLimits::default()), Err(TooManyPixels));
     assert_eq!(read(&forged_png(u32::MAX, u32::MAX, &[])), Err(TooManyPixels));
     assert_eq!(read(&forged_png(0, 5, &[])), Err(Corrupt));
     let mut jpeg = encode_jpeg(&small(), 80);
@@ -74,6 +75,18 @@ fn a_huge_claim_is_refused_before_any_pixel() {
     assert_eq!(read(&gif), Err(TooManyPixels));
     let limits = DecodeLimits { max_bytes: 100, ..DecodeLimits::default() };
     assert_eq!(decode(&jpeg, &limits), Err(TooManyBytes));
+}
+
+#[test]
+fn what_the_header_shows_is_refused_before_any_pixel() {
+    // Its pixels' data are no data.
+    let tiny = forged_png(20, 30, b"not zlib");
+    let accepts = |header: &Header| {
+        assert_eq!((header.format, header.width, header.height), (Format::Png, 20, 30));
+        ShapeRules { min_side: 100, max_aspect: 3.0 }.check(header.width, header.height)
+    };
+    assert_eq!(decode_if(&tiny, &DecodeLimits::default(), accepts), Err(TooSmall));
+    assert_eq!(decode_if(&tiny, &DecodeLimits::default(), |_| Ok(())), Err(Corrupt));
 }
 
 #[test]

@@ -59,8 +59,9 @@ pub fn build(args: &BuildArgs, progress: &dyn Progress, how: &Execution) -> anyh
     if session.spec.budget.is_some() {
         progress.warn("spec.budget counts GPU-hours of a cluster; a build on one machine spends none");
     }
-    session.check_engines(|_| true)?;
+    check(&session)?;
     session.check_store()?;
+    session.check_destinations()?;
     let (inventory, listed) = session.inventory(args.list)?;
     if listed {
         let files = inventory.files();
@@ -98,6 +99,13 @@ pub fn build(args: &BuildArgs, progress: &dyn Progress, how: &Execution) -> anyh
     Ok(outcome)
 }
 
+/// Stops with a sentence at settings that cannot work here.
+fn check(session: &Session) -> anyhow::Result<()> {
+    session.check_engines(|_| true)?;
+    session.check_models()?;
+    Ok(session.check_lists()?)
+}
+
 /// Makes what is missing of the sentences that the build takes from another one.
 fn make_sentences(
     session: &Session,
@@ -107,8 +115,10 @@ fn make_sentences(
 ) -> anyhow::Result<u64> {
     let Some(giver) = session.unmade_sentences()? else { return Ok(0) };
     let giver = session.of_giver(giver, &args.at)?;
+    // Those that the sentences' stages do not use, too.
+    session.models().check()?;
     println!("sentences of build {}", giver.manifests.build.metadata.name);
-    giver.check_engines(|_| true)?;
+    check(&giver)?;
     let mut run = giver.run(giver.inventory(args.list)?.0, None)?;
     giver.refer(&run)?;
     let steps: Vec<&'static Step> = run.steps().into_iter().filter(|step| makes_sentences(step)).collect();

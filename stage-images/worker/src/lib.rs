@@ -1,6 +1,7 @@
 //! The worker: every stage of the pipeline, and the local executor of the plan.
 //!
 //! - `session`: from files and flags to a [`run::Run`]
+//! - `checks`: what is looked at before the first stage
 //! - `run`: reading, computing and committing shards
 //! - `stages`: what each step does
 //! - `chat`: a language model behind a server
@@ -12,6 +13,7 @@ pub mod affected;
 pub mod borrowed;
 pub mod build;
 pub mod chat;
+mod checks;
 pub mod exit;
 pub mod explain;
 pub mod failed_task;

@@ -301,14 +301,22 @@ impl Session {
         }
     }
 
-    /// A run of the build, and of one of its releases if it is given.
-    pub fn run(&self, inventory: Inventory, release: Option<&RealSynRelease>) -> anyhow::Result<Run> {
+    /// The models of the stages that run, none of them loaded.
+    pub(crate) fn models(&self) -> Models {
         let mut named = BTreeMap::new();
         for (role, model) in self.spec.models.named().filter(|(role, _)| self.spec.uses_model(role)) {
             let uri = model.uri.as_ref().map(|uri| resolve(&self.manifests.base, uri));
             named.insert(role.to_owned(), ModelRef { sha256: model.sha256.clone(), uri });
         }
-        let models = Models::new(self.models_folder.clone(), named, self.server.clone(), self.options.clone());
+        let surface = self.spec.uses_model("clip")
+            && self.manifests.releases.iter().any(|r| r.spec.text_surface == TextSurface::ClipRoundtrip);
+        Models::new(self.models_folder.clone(), named, self.server.clone(), self.options.clone())
+            .with_surface(surface)
+            .with_opened(self.opened())
+    }
+
+    /// A run of the build, and of one of its releases if it is given.
+    pub fn run(&self, inventory: Inventory, release: Option<&RealSynRelease>) -> anyhow::Result<Run> {
         let sentences = self.manifests.sentences.as_ref();
         let sentences = sentences.map(|build| Sentences::find(&self.ledger, build)).transpose()?;
         let others = sentences.as_ref().map(|s| &s.recipes);
@@ -323,8 +331,6 @@ impl Session {
                 (recipes, Some(ReleaseRun { name: release.metadata.name.clone(), spec, destination }))
             }
         };
-        let surface = self.spec.uses_model("clip")
-            && self.manifests.releases.iter().any(|r| r.spec.text_surface == TextSurface::ClipRoundtrip);
         Ok(Run {
             ledger: self.ledger.clone(),
             source: self.source.clone(),
@@ -333,12 +339,23 @@ impl Session {
             release,
             inventory,
             recipes,
-            models: models.with_surface(surface),
-            lists: Lists { base: self.manifests.base.clone(), options: self.options.clone() },
+            models: self.models(),
+            lists: self.lists(),
             sentences,
             seals: Seals::new(),
             commits: Default::default(),
         })
+    }
+
+    /// Reads the lists that settings point to.
+    pub(crate) fn lists(&self) -> Lists {
+        Lists { base: self.manifests.base.clone(), options: self.options.clone() }
+    }
+
+    /// The place that a release names itself.
+    pub(crate) fn named_destination(&self, release: &RealSynRelease) -> anyhow::Result<Arc<dyn Store>> {
+        let uri = release.spec.destination.uri.as_ref().context("the release names no destination")?;
+        open_destination(&resolve(&self.manifests.base, uri), release, &self.options)
     }
 
     /// Writes what the run is going to use, before it uses it. Returns the earlier reference if it differs.
@@ -392,13 +409,18 @@ pub(crate) fn destination(
         Some(uri) => resolve(&manifests.base, uri),
         None => format!("{}/releases/{}-{}", out.trim_end_matches('/'), release.metadata.name, digest.short()),
     };
+    open_destination(&uri, release, storage)
+}
+
+fn open_destination(uri: &str, release: &RealSynRelease, storage: &StoreOptions) -> anyhow::Result<Arc<dyn Store>> {
+    let to = &release.spec.destination;
     let mut options = StoreOptions { create: true, ..storage.clone() };
     options.endpoint = to.endpoint.clone().or(options.endpoint);
     options.region = to.region.clone().or(options.region);
     if to.credentials.is_some() {
         options.credentials = destination_keys(|name| std::env::var(name).ok());
     }
-    open(&uri, &options).with_context(|| format!("release {}: spec.destination: {uri}", release.metadata.name))
+    open(uri, &options).with_context(|| format!("release {}: spec.destination: {uri}", release.metadata.name))
 }
 
 /// The keys of a destination of its own: the variables of the storage's keys with `DESTINATION_` before them. Without

@@ -93,8 +93,13 @@ fn read_ahead(run: &Run, steps: &[&Step]) -> anyhow::Result<()> {
 pub fn advance(args: &AdvanceArgs) -> anyhow::Result<Report> {
     let session = Session::open(&args.at)?;
     session.check_engines(|_| false)?;
+    session.check_models()?;
     // Once for all pods that will follow: a store that takes two commits for one would lose work in silence.
     session.check_store()?;
+    if args.known.is_empty() {
+        session.check_lists()?;
+        session.check_destinations()?;
+    }
     let mut run = begin(&session)?;
     let files = run.inventory.files() as u64;
     let (root, shards, bytes) = (run.inventory.root(), run.inventory.shards.len() as u64, run.inventory.bytes());

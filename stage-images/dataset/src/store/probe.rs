@@ -9,12 +9,13 @@ use super::{PutNew, Store};
 /// How often a second put is tried whose answer says neither yes nor no.
 const PROBE_TRIES: usize = 8;
 
-/// Sees that the store refuses a second conditional put, by trying it on an object of its own under `_probe/`.
+/// Sees that the store refuses a second conditional put, by trying it on an object of its own: `_probe-` and a name that no
+/// other probe has.
 ///
 /// Commits stand on this. A store that ignores `If-None-Match` is [`StoreError::Misconfigured`]; one that may not be
 /// written to is [`StoreError::Denied`].
 pub fn check_conditional(store: &dyn Store) -> Result<(), StoreError> {
-    let name = format!("_probe/{}", nonce());
+    let name = format!("_probe-{}", nonce());
     let outcome = probe(store, &name);
     let removed = store.delete(&name);
     outcome?;

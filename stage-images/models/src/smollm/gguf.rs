@@ -114,8 +114,8 @@ impl Gguf {
         Ok(sizes)
     }
 
-    /// The tensor `name` in f32, row-major, `shape` with the output dimension first.
-    pub(super) fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
+    /// Sees that there is a tensor `name` of this shape whose values lie in the file.
+    pub(super) fn check(&self, name: &str, shape: &[usize]) -> Result<(), ModelError> {
         let Some(info) = self.content.tensor_infos.get(name) else {
             return Err(ModelError::MissingTensor { path: self.path.clone(), name: name.to_owned(), similar: None });
         };
@@ -123,6 +123,19 @@ impl Gguf {
             let (expected, found) = (shape.to_vec(), info.shape.dims().to_vec());
             return Err(ModelError::Shape { path: self.path.clone(), name: name.to_owned(), expected, found });
         }
+        let blocks = info.shape.elem_count().div_ceil(info.ggml_dtype.block_size()) as u64;
+        let end = (blocks.checked_mul(info.ggml_dtype.type_size() as u64))
+            .and_then(|bytes| self.content.tensor_data_offset.checked_add(info.offset)?.checked_add(bytes));
+        let length = self.file.get_ref().metadata().map_err(ModelError::io(&self.path))?.len();
+        if end.is_none_or(|end| end > length) {
+            return Err(self.wrong(format!("tensor `{name}` reaches beyond the end of the file")));
+        }
+        Ok(())
+    }
+
+    /// The tensor `name` in f32, row-major, `shape` with the output dimension first.
+    pub(super) fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
+        self.check(name, shape)?;
         let tensor = self.content.tensor(&mut self.file, name, &Device::Cpu);
         let values = tensor.and_then(|tensor| tensor.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1::<f32>());
         values.map_err(|error| self.wrong(format!("tensor `{name}` cannot be read ({error})")))

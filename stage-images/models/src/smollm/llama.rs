@@ -4,7 +4,7 @@ use candle_core::{Device, Result as TensorResult, Tensor};
 use candle_nn::ops::rms_norm;
 use candle_nn::rotary_emb::rope_i;
 
-use super::gguf::{Gguf, Sizes};
+use super::gguf::Sizes;
 use crate::ModelError;
 use crate::numeric::{MaskedSoftmax, SwiGlu, add, log_sum_exp};
 use crate::weights::stack_transposed;
@@ -13,6 +13,9 @@ pub(super) const NAME: &str = "smollm2";
 
 /// Rows whose logits are held at once: 128 × 49,152 f32 are 25 MB.
 const LOGIT_ROWS: usize = 128;
+
+/// The values of a tensor, by its name and the shape that it must have.
+type Tensors<'a> = dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, ModelError> + 'a;
 
 pub(super) struct Llama {
     pub(super) sizes: Sizes,
@@ -47,9 +50,9 @@ pub(super) struct KeysValues {
 }
 
 impl Layer {
-    fn load(gguf: &mut Gguf, sizes: &Sizes, index: usize) -> Result<Self, ModelError> {
+    fn load(tensor: &mut Tensors, sizes: &Sizes, index: usize) -> Result<Self, ModelError> {
         let (width, inner, kv) = (sizes.width, sizes.inner, sizes.kv_heads * sizes.head());
-        let mut take = |part: &str, shape: &[usize]| gguf.tensor(&format!("blk.{index}.{part}.weight"), shape);
+        let mut take = |part: &str, shape: &[usize]| tensor(&format!("blk.{index}.{part}.weight"), shape);
         let vector = |data: Vec<f32>| Tensor::new(data, &Device::Cpu).map_err(ModelError::compute(NAME));
         let heads = [take("attn_q", &[width, width])?, take("attn_k", &[kv, width])?, take("attn_v", &[kv, width])?];
         let feed = [take("ffn_gate", &[inner, width])?, take("ffn_up", &[inner, width])?];
@@ -77,12 +80,13 @@ impl Layer {
 }
 
 impl Llama {
-    pub(super) fn load(gguf: &mut Gguf) -> Result<Self, ModelError> {
-        let sizes = gguf.sizes()?;
-        let embeddings = gguf.tensor("token_embd.weight", &[sizes.vocabulary, sizes.width])?;
+    /// Asks `tensor` for each tensor that a network of these sizes has. With one that answers with nothing, names and shapes are
+    /// gone through as when loading, and no weight is read.
+    pub(super) fn load(sizes: Sizes, tensor: &mut Tensors) -> Result<Self, ModelError> {
+        let embeddings = tensor("token_embd.weight", &[sizes.vocabulary, sizes.width])?;
         let head = stack_transposed(std::slice::from_ref(&embeddings), sizes.width)?;
-        let norm = gguf.tensor("output_norm.weight", &[sizes.width])?;
-        let layers = (0..sizes.layers).map(|index| Layer::load(gguf, &sizes, index)).collect::<Result<_, _>>()?;
+        let norm = tensor("output_norm.weight", &[sizes.width])?;
+        let layers = (0..sizes.layers).map(|index| Layer::load(tensor, &sizes, index)).collect::<Result<_, _>>()?;
         let norm = Tensor::new(norm, &Device::Cpu).map_err(ModelError::compute(NAME))?;
         let half = sizes.head() / 2;
         let frequencies: Vec<f64> = (0..half).map(|i| sizes.rope_base.powf(-(i as f64) / half as f64)).collect();

@@ -12,7 +12,7 @@ use tokenizers::Tokenizer;
 
 use crate::ModelError;
 use crate::workers::Workers;
-use gguf::Gguf;
+use gguf::{Gguf, Sizes};
 use llama::Llama;
 
 /// Settings of [`SmolLm`].
@@ -50,23 +50,16 @@ impl SmolLm {
     /// Loads the one `.gguf` file of a model folder. Settings, tokenizer, and all tensors' names and shapes are checked
     /// here.
     pub fn load(folder: &Path, options: SmolLmOptions) -> Result<Self, ModelError> {
-        let path = find_gguf(folder)?;
-        let mut gguf = Gguf::open(&path)?;
-        let llama = Llama::load(&mut gguf)?;
-        let tokenizer = gguf.tokenizer()?;
-        if tokenizer.get_vocab_size(true) != llama.sizes.vocabulary {
-            return Err(ModelError::format(&path, "the tokenizer and the embeddings differ in size"));
-        }
-        let id = |token: &str| {
-            let id = tokenizer.token_to_id(token);
-            id.ok_or_else(|| ModelError::format(&path, format!("the vocabulary lacks `{token}`")))
-        };
-        let (end_of_text, turn_start, turn_end) = (id("<|endoftext|>")?, id("<|im_start|>")?, id("<|im_end|>")?);
-        if !gguf.chat_template()?.contains("'<|im_start|>' + message['role']") {
-            return Err(ModelError::format(&path, "the chat template is not ChatML"));
-        }
+        let Opened { mut gguf, sizes, tokenizer, control: [end_of_text, turn_start, turn_end] } = Opened::of(folder)?;
+        let llama = Llama::load(sizes, &mut |name, shape| gguf.tensor(name, shape))?;
         let workers = Workers::start().map_err(ModelError::io(folder))?;
         Ok(Self { llama, tokenizer, end_of_text, turn_start, turn_end, options, workers })
+    }
+
+    /// As [`Self::load`], without reading weights: the header is read, and the place of every tensor is checked.
+    pub fn check(folder: &Path) -> Result<(), ModelError> {
+        let Opened { gguf, sizes, .. } = Opened::of(folder)?;
+        Llama::load(sizes, &mut |name, shape| gguf.check(name, shape).map(|()| Vec::new())).map(drop)
     }
 
     fn encode(&self, index: usize, text: &str) -> Result<Vec<u32>, ModelError> {
@@ -74,6 +67,35 @@ impl SmolLm {
         let encoding =
             encoding.map_err(|error| ModelError::Input { index, reason: format!("cannot be tokenized: {error}") })?;
         Ok(encoding.get_ids().to_vec())
+    }
+}
+
+/// A model's file whose header is sound.
+struct Opened {
+    gguf: Gguf,
+    sizes: Sizes,
+    tokenizer: Tokenizer,
+    /// The tokens that end a text, begin a turn and end it.
+    control: [u32; 3],
+}
+
+impl Opened {
+    fn of(folder: &Path) -> Result<Self, ModelError> {
+        let path = find_gguf(folder)?;
+        let gguf = Gguf::open(&path)?;
+        let (sizes, tokenizer) = (gguf.sizes()?, gguf.tokenizer()?);
+        if tokenizer.get_vocab_size(true) != sizes.vocabulary {
+            return Err(ModelError::format(&path, "the tokenizer and the embeddings differ in size"));
+        }
+        let id = |token: &str| {
+            let id = tokenizer.token_to_id(token);
+            id.ok_or_else(|| ModelError::format(&path, format!("the vocabulary lacks `{token}`")))
+        };
+        let control = [id("<|endoftext|>")?, id("<|im_start|>")?, id("<|im_end|>")?];
+        if !gguf.chat_template()?.contains("'<|im_start|>' + message['role']") {
+            return Err(ModelError::format(&path, "the chat template is not ChatML"));
+        }
+        Ok(Self { gguf, sizes, tokenizer, control })
     }
 }
 

@@ -127,17 +127,6 @@ struct Frame {
     height: u32,
 }
 
-/// Reads a file's header and checks that the file is whole, without decoding pixels.
-///
-/// Rules on size and shape can be checked on its result, so that a picture they reject costs no decoding.
-///
-/// # Errors
-/// As [`decode`], except what only the pixels' data can show.
-pub fn inspect(bytes: &[u8], limits: &DecodeLimits) -> Result<Header, ImageReject> {
-    let (format, still) = walk(bytes, limits)?;
-    Ok(Header { format, width: still.width, height: still.height })
-}
-
 /// Decodes a JPEG, PNG, WebP or GIF file to upright RGB over white.
 ///
 /// A JPEG counts as whole only if its end-of-image marker is found behind its scans, and its scans are decoded strictly:
@@ -151,7 +140,21 @@ pub fn inspect(bytes: &[u8], limits: &DecodeLimits) -> Result<Header, ImageRejec
 /// - [`ImageReject::Truncated`]: the file ends before the picture does;
 /// - [`ImageReject::Corrupt`]: anything else that the format forbids.
 pub fn decode(bytes: &[u8], limits: &DecodeLimits) -> Result<Decoded, ImageReject> {
+    decode_if(bytes, limits, |_| Ok(()))
+}
+
+/// As [`decode`], if `accepts` the header of what has been found to be a whole file: so a picture that a rule on size or shape
+/// refuses costs no decoding.
+///
+/// # Errors
+/// As [`decode`]; what `accepts` says comes before what only the pixels' data can show.
+pub fn decode_if(
+    bytes: &[u8],
+    limits: &DecodeLimits,
+    accepts: impl FnOnce(&Header) -> Result<(), ImageReject>,
+) -> Result<Decoded, ImageReject> {
     let (format, still) = walk(bytes, limits)?;
+    accepts(&Header { format, width: still.width, height: still.height })?;
     let pixels = || match format {
         Format::Jpeg => jpeg::pixels(&still),
         Format::Png => png::pixels(&still),

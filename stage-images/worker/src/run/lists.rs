@@ -10,6 +10,7 @@ use realsyn_plan::mounts::mount;
 use sha2::{Digest, Sha256};
 
 use super::StageError;
+use crate::stages::hosts::listed;
 
 /// Reads lists; relative paths are below the build file's folder.
 #[derive(Clone, Debug, Default)]
@@ -45,17 +46,31 @@ impl Lists {
         Ok(lines.map(str::to_owned).collect())
     }
 
-    /// The lines of a list as a set.
-    pub fn lines(&self, list: Option<&ListRef>) -> Result<BTreeSet<String>, StageError> {
-        Ok(self.lines_in_order(list)?.into_iter().collect())
+    /// The hosts of a list, one per line, in the form in which hosts are compared.
+    ///
+    /// # Errors
+    /// As [`Self::lines_in_order`], and a line that is no host.
+    pub fn hosts(&self, list: Option<&ListRef>) -> Result<BTreeSet<String>, StageError> {
+        self.each(list, listed, "a host: write its name alone, as images.example")
     }
 
     /// The ids of a list, one per line.
+    ///
+    /// # Errors
+    /// As [`Self::lines_in_order`], and a line that is no id.
     pub fn ids(&self, list: Option<&ListRef>) -> Result<BTreeSet<Id>, StageError> {
-        self.lines_in_order(list)?
-            .iter()
-            .map(|line| line.parse().map_err(|e| StageError::Settings(format!("the list of ids: {e}"))))
-            .collect()
+        self.each(list, |line| line.parse().ok(), "an id: write its 32 hexadecimal digits")
+    }
+
+    fn each<T: Ord>(
+        &self,
+        list: Option<&ListRef>,
+        read: impl Fn(&str) -> Option<T>,
+        wanted: &str,
+    ) -> Result<BTreeSet<T>, StageError> {
+        let Some(list) = list else { return Ok(BTreeSet::new()) };
+        let wrong = |line: &str| StageError::Settings(format!("the list {}: `{line}` is not {wanted}", list.uri));
+        self.lines_in_order(Some(list))?.iter().map(|line| read(line).ok_or_else(|| wrong(line))).collect()
     }
 }
 

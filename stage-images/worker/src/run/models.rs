@@ -109,6 +109,7 @@ pub struct Models {
     hashes: OnceLock<Vec<(PathBuf, String)>>,
     checked: OnceLock<()>,
     surface: bool,
+    opened: Vec<&'static str>,
     tokenizer: OnceLock<Arc<ClipTokenizer>>,
     clip: Mutex<Option<Arc<Clip>>>,
     language: Mutex<HashMap<LanguageKey, Arc<SmolLm>>>,
@@ -133,6 +134,7 @@ impl Models {
             hashes: OnceLock::new(),
             checked: OnceLock::new(),
             surface: false,
+            opened: Vec::new(),
             tokenizer: OnceLock::new(),
             clip: Mutex::default(),
             language: Mutex::default(),
@@ -145,21 +147,29 @@ impl Models {
         Self { surface, ..self }
     }
 
-    /// Finds every named model and compares its hash, once, without loading it; and CLIP's merges, if a release asks for them.
+    /// Says which roles' models this process will load itself.
+    pub fn with_opened(self, opened: Vec<&'static str>) -> Self {
+        Self { opened, ..self }
+    }
+
+    /// Finds every named model and compares its hash, once; finds CLIP's merges, if a release asks for them; and sees that
+    /// the models which this process will load have the tensors that they need, without reading a language model's weights.
     pub fn check(&self) -> Result<(), ModelError> {
         if self.checked.get().is_none() {
             self.named.keys().try_for_each(|role| self.find(role).map(drop))?;
             if self.surface {
                 self.clip_tokenizer()?;
             }
+            for &role in &self.opened {
+                match role {
+                    // Small, and in use from the first embedding to the last score.
+                    "clip" => self.captioner().map(drop)?,
+                    language => SmolLm::check(&self.find(language)?).map_err(unusable(language))?,
+                }
+            }
             self.checked.get_or_init(|| ());
         }
         Ok(())
-    }
-
-    /// A role without a model of its own is played by `clip`.
-    fn check_named(&self, role: &str) -> Result<(), ModelError> {
-        if self.named.contains_key(role) { self.find(role).map(drop) } else { Ok(()) }
     }
 
     pub(super) fn find(&self, role: &str) -> Result<PathBuf, ModelError> {
@@ -260,18 +270,16 @@ impl Models {
         Ok(self.language("llm", SmolLmOptions { max_new_tokens, ..SmolLmOptions::default() })?)
     }
 
-    /// The captioner.
+    /// The captioner: `clip` plays it.
     pub fn captioner(&self) -> Result<Arc<dyn Captioner>, ModelError> {
-        self.check_named("captioner")?;
         let clip = self.clip()?;
         let captioner =
-            LabelCaptioner::load(&clip.folder.join("image"), clip.network.clone()).map_err(unusable("captioner"))?;
+            LabelCaptioner::load(&clip.folder.join("image"), clip.network.clone()).map_err(unusable("clip"))?;
         Ok(Arc::new(captioner))
     }
 
-    /// The tagger, extended by a vocabulary.
+    /// The tagger, extended by a vocabulary: `clip` plays it.
     pub fn tagger(&self, vocabulary: &[&str], settings: &realsyn_crds::Tag) -> Result<Arc<dyn Tagger>, ModelError> {
-        self.check_named("tagger")?;
         let clip = self.clip()?;
         let mut options = LabelTaggerOptions { max_nouns: settings.max_tags as usize, ..LabelTaggerOptions::default() };
         if let Some(threshold) = settings.threshold {
@@ -286,8 +294,8 @@ impl Models {
         {
             return Ok(tagger.clone());
         }
-        let tagger = LabelTagger::new(clip.image.clone(), clip.text.as_ref(), vocabulary, options)
-            .map_err(unusable("tagger"))?;
+        let tagger =
+            LabelTagger::new(clip.image.clone(), clip.text.as_ref(), vocabulary, options).map_err(unusable("clip"))?;
         let tagger = Arc::new(tagger);
         *made = Some((key, tagger.clone()));
         Ok(tagger)

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use realsyn_crds::Format;
 use realsyn_dataset::formats::FormatError;
 use realsyn_dataset::formats::parquet::{Bytewise, Limits};
-use realsyn_dataset::formats::readers::{self, Document as ReadDocument, DocumentLimits, DocumentReject};
+use realsyn_dataset::formats::readers::{self, Document as ReadDocument, DocumentLimits, DocumentReject, RejectReason};
 use realsyn_dataset::store::check_name;
 use realsyn_plan::Id;
 use realsyn_plan::layout::SourceFile;
@@ -32,9 +32,20 @@ pub fn extract(job: &Job) -> Result<Output, StageError> {
         let mut visit = |document: Result<ReadDocument, DocumentReject>| tables.add(&file.name, document);
         let store = job.run.source.store.as_ref();
         let is_there = match job.run.source.format {
-            Format::Html => store.get(&file.name)?.map(|bytes| {
-                visit(readers::read_html(&bytes, &format!("{base}/{}", file.name), 0, &limits));
-            }),
+            Format::Html => match StoredFile::open(store, &file.name)? {
+                None => None,
+                Some(source) => {
+                    as_listed(file, &source)?;
+                    // Refused before a byte of it is in memory.
+                    if source.size() > limits.bytes {
+                        visit(Err(DocumentReject { row: 0, reason: RejectReason::TooLarge }));
+                        Some(())
+                    } else {
+                        let url = format!("{base}/{}", file.name);
+                        store.get(&file.name)?.map(|bytes| visit(readers::read_html(&bytes, &url, 0, &limits)))
+                    }
+                }
+            },
             Format::Images => store.size(&file.name)?.map(|_| {
                 readers::image_documents(prefix, [file.name.as_str()]).for_each(|document| visit(Ok(document)));
             }),
@@ -69,7 +80,8 @@ pub fn extract(job: &Job) -> Result<Output, StageError> {
     Ok(out)
 }
 
-/// A file that was replaced since it was listed must not be read: parts of it that ran before hold other rows.
+/// A file that was replaced since it was listed must not be read: the shard is known by what was listed, and parts of the file
+/// that ran before hold other rows.
 fn as_listed(file: &SourceFile, found: &impl Bytewise) -> Result<(), StageError> {
     if found.size() == file.bytes {
         return Ok(());

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use half::f16;
+use realsyn_crds::ImagePolicy;
 use realsyn_dataset::formats::tar::{TarReader, TarWriter};
 use realsyn_dataset::formats::{Blob, FormatError};
 use realsyn_models::RgbView;
@@ -13,10 +14,11 @@ use realsyn_vision::{DecodeLimits, Fingerprint, Rgb, ShapeRules, Thresholds};
 use sha2::{Digest as _, Sha256};
 
 use super::fetch::MAX_FETCHED;
+use super::hosts::host;
 use super::rows::{
     ClusteredImage, Decoded, Dropped, Duplicate, EmbeddedImage, Fetched, HomeImage, Image, Occurrence, PlacedImage,
 };
-use crate::run::{Job, Output, StageError};
+use crate::run::{Job, Lists, Output, StageError};
 
 /// `image-decode/decode`: the distinct images of a shard, checked, turned upright, stripped and stored small.
 pub fn decode(job: &Job) -> Result<Output, StageError> {
@@ -45,9 +47,8 @@ pub fn decode(job: &Job) -> Result<Output, StageError> {
             let occurrences = occurrences.remove(&image).unwrap_or_default();
             let n = occurrences.len() as u64;
             out.count("in", n);
-            let decoded = realsyn_vision::decode(&bytes, &limits)
-                .and_then(|d| rules.check(d.rgb.width(), d.rgb.height()).map(|()| d));
-            match decoded {
+            // Upright or not, the shorter side is the shorter one.
+            match realsyn_vision::decode_if(&bytes, &limits, |header| rules.check(header.width, header.height)) {
                 Err(reject) => {
                     out.count(format!("dropped.{}", reject.as_str()), n);
                     dropped.push(Dropped { what: name, reason: reject.as_str().into(), of: None, value: None });
@@ -81,16 +82,51 @@ pub fn decode(job: &Job) -> Result<Output, StageError> {
     Ok(out)
 }
 
+/// What the lists of `image-policy` leave out.
+pub struct LeftOut {
+    images: BTreeSet<Id>,
+    hosts: BTreeSet<String>,
+    evaluations: BTreeSet<Id>,
+}
+
+impl LeftOut {
+    /// Reads the lists.
+    ///
+    /// # Errors
+    /// A list that cannot be read, or has a line that is not understood.
+    pub fn read(lists: &Lists, settings: &ImagePolicy) -> Result<Self, StageError> {
+        let mut evaluations = BTreeSet::new();
+        for set in &settings.evaluation_sets {
+            evaluations.extend(lists.ids(Some(set))?);
+        }
+        Ok(Self {
+            images: lists.ids(settings.blocked_images.as_ref())?,
+            hosts: lists.hosts(settings.blocked_hosts.as_ref())?,
+            evaluations,
+        })
+    }
+
+    /// The first rule that leaves an image out: any of its places counts.
+    fn reason(&self, image: &HomeImage) -> Option<&'static str> {
+        let on_blocked_host = || {
+            let mut hosts = image.occurrences.iter().filter_map(|o| host(&o.url));
+            !self.hosts.is_empty() && hosts.any(|host| self.hosts.contains(&host))
+        };
+        if self.images.contains(&image.image) {
+            Some("blocked-image")
+        } else if on_blocked_host() {
+            Some("blocked-host")
+        } else if self.evaluations.contains(&image.image) {
+            Some("evaluation-set")
+        } else {
+            None
+        }
+    }
+}
+
 /// `image-policy/filter`: the images at home here that no rule leaves out, in row order.
 pub fn policy(job: &Job) -> Result<Output, StageError> {
-    let settings = &job.run.build.stages.image_policy;
-    let lists = job.run.lists();
-    let blocked = lists.ids(settings.blocked_images.as_ref())?;
-    let hosts = lists.lines(settings.blocked_hosts.as_ref())?;
-    let mut evaluation = BTreeSet::new();
-    for set in &settings.evaluation_sets {
-        evaluation.extend(lists.ids(Some(set))?);
-    }
+    let left_out = LeftOut::read(job.run.lists(), &job.run.build.stages.image_policy)?;
     let duplicates: HashMap<Id, Id> =
         job.partition::<Duplicate>(ids::IMAGES_GROUPS, "dropped")?.into_iter().map(|d| (d.id, d.of)).collect();
     let decoded: HashMap<Id, Decoded> =
@@ -100,17 +136,7 @@ pub fn policy(job: &Job) -> Result<Output, StageError> {
     for home in job.partition::<HomeImage>(ids::IMAGES_EXACT, "home")? {
         out.count("in", 1);
         let of = duplicates.get(&home.image).copied();
-        let reason = if of.is_some() {
-            Some("perceptual-duplicate")
-        } else if blocked.contains(&home.image) {
-            Some("blocked-image")
-        } else if home.occurrences.iter().any(|o| host(&o.url).is_some_and(|h| hosts.contains(h))) {
-            Some("blocked-host")
-        } else if evaluation.contains(&home.image) {
-            Some("evaluation-set")
-        } else {
-            None
-        };
+        let reason = if of.is_some() { Some("perceptual-duplicate") } else { left_out.reason(&home) };
         match (reason, decoded.get(&home.image)) {
             (None, Some(d)) => kept.push(Image {
                 image: home.image,
@@ -130,14 +156,6 @@ pub fn policy(job: &Job) -> Result<Output, StageError> {
     out.table("images", &kept)?;
     out.table("dropped", &dropped)?;
     Ok(out)
-}
-
-/// The host of a URL, lower case is not applied: hosts in lists are compared as written after trimming.
-pub fn host(url: &str) -> Option<&str> {
-    let rest = url.split_once("://")?.1;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    let host = authority.rsplit('@').next()?;
-    Some(host.split_once(':').map_or(host, |(h, _)| h))
 }
 
 /// A file that cannot be written, or one of ours that cannot be read.

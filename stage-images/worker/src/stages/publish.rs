@@ -16,9 +16,10 @@ use realsyn_plan::{Digest, Id};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::card;
+use super::card::{self, Origins};
 use super::images::pictures;
 use super::images::trouble;
+use super::release::BandRow;
 use super::rows::{Gathered, Pair, Published, Selected};
 use crate::run::{Job, Output, ReleaseRun, Run, StageError};
 
@@ -207,10 +208,13 @@ pub fn publish(job: &Job) -> Result<Output, StageError> {
     if let Some(other) = to.read_json::<ReleaseManifest>(MANIFEST)? {
         refuse_other(to.describe(), &other, &digest)?;
     }
-    let mut published = Vec::new();
+    let (mut published, mut origins) = (Vec::new(), Origins::default());
     for (name, (number, role)) in &files {
         let bytes = job.object_of(ids::PACK, *number, role)?.unwrap_or_default();
         to.put(name, &bytes)?;
+        if *role == "parquet" {
+            origins.add(bytes.clone())?;
+        }
         published.push(ReleaseFile { name: name.clone(), bytes: bytes.len() as u64, blake3: Digest::of_bytes(&bytes) });
     }
     let mut manifest = ReleaseManifest {
@@ -221,7 +225,8 @@ pub fn publish(job: &Job) -> Result<Output, StageError> {
         files: published,
         uri: String::new(),
     };
-    to.put(CARD, card::text(job.run, release, &manifest).as_bytes())?;
+    let band = job.table_of::<BandRow>(ids::SELECT, 0, "band")?.into_iter().next();
+    to.put(CARD, card::text(job.run, release, &manifest, &origins, band.as_ref()).as_bytes())?;
     let json = serde_json::to_vec_pretty(&manifest).map_err(|e| StageError::Trouble(e.into()))?;
     if let Settled::Theirs(bytes) = to.put_new_settled(MANIFEST, &json)? {
         let other: ReleaseManifest = serde_json::from_slice(&bytes).map_err(|e| StageError::Trouble(e.into()))?;

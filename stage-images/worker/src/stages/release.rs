@@ -231,3 +231,48 @@ fn band(similarity: Option<&Similarity>, pairs: &[Candidate]) -> Band {
     band.high = similarity.high.map_or(band.high, to_cosine);
     band
 }
+
+#[cfg(test)]
+mod tests {
+    use realsyn_crds::{Profile, ReleaseSpec};
+
+    use super::*;
+
+    /// So many pairs, with cosines 0, 0.01, 0.02 …
+    fn pairs(n: usize) -> Vec<Candidate> {
+        let pair =
+            |i: usize| Candidate { image: Id::of_image(&[i as u8]), home: 0, cluster: 0, cosine: i as f32 / 100.0 };
+        (0..n).map(pair).collect()
+    }
+
+    fn of_profile(profile: Profile) -> Option<Similarity> {
+        let spec: ReleaseSpec = serde_json::from_str(r#"{"buildRef": {"name": "b"}}"#).unwrap();
+        spec.effective(profile).similarity
+    }
+
+    #[test]
+    fn a_band_is_one_of_cosines_however_it_is_given() {
+        let pairs = pairs(100);
+        let given = |metric, low, high| Similarity { metric, low, high, ..Similarity::default() };
+        let of = |similarity: Option<&Similarity>| band(similarity, &pairs);
+        assert_eq!(of(None), Band::ALL);
+        let cosine = of(Some(&given(SimilarityMetric::Cosine, Some(0.25), Some(0.5))));
+        assert_eq!(cosine, Band { low: 0.25, high: 0.5 });
+        // (1 + 0.25) / 2 and (1 + 0.5) / 2.
+        assert_eq!(of(Some(&given(SimilarityMetric::HalfShifted, Some(0.625), Some(0.75)))), cosine);
+        // An end that is not given is where the pairs end.
+        let open = of(Some(&given(SimilarityMetric::HalfShifted, Some(0.625), None)));
+        assert_eq!(open, Band { low: 0.25, high: f64::from(0.99f32) });
+        let paper = of(of_profile(Profile::Paper).as_ref());
+        assert!((paper.low - 0.02).abs() < 1e-12 && (paper.high - 0.22).abs() < 1e-12, "{paper:?}");
+    }
+
+    #[test]
+    fn without_a_word_seven_and_a_half_percent_go_at_either_end() {
+        let pairs = pairs(200);
+        let band = band(of_profile(Profile::Scaled).as_ref(), &pairs);
+        assert_eq!(band, Band { low: 0.15f32.into(), high: 1.84f32.into() });
+        let kept = choose(&pairs, band, None, None).iter().filter(|choice| **choice == Choice::Kept).count();
+        assert_eq!(kept, 170);
+    }
+}

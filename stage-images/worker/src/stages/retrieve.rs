@@ -167,7 +167,8 @@ pub fn route(job: &Job) -> Result<Output, StageError> {
     for home in job.group() {
         let images: Vec<ClusteredImage> = job.table_of(ids::HOME, home, "images")?;
         let (vectors, dim) = job.vectors_of(ids::HOME, home, "vectors")?;
-        if images.is_empty() {
+        // Without a sentence there is a cell, which has no centroid.
+        if images.is_empty() || cells.is_empty() {
             continue;
         }
         let order = probe(job, space(&vectors, dim)?, &cells, probes)?;

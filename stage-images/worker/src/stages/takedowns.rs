@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 
+use realsyn_crds::ListRef;
 use realsyn_plan::Id;
 
-use super::images::host;
+use super::hosts::{host, listed};
 use super::rows::Occurrence;
-use crate::run::{Job, StageError};
+use crate::run::{Job, Lists, StageError};
 
 /// Everything that a release must leave out.
 #[derive(Debug, Default)]
@@ -21,11 +22,19 @@ pub struct Takedowns {
 impl Takedowns {
     /// The takedowns of the build and of the release.
     pub fn of(job: &Job) -> Result<Self, StageError> {
-        let mut all = Self::default();
         let release = job.run.release.as_ref().and_then(|r| r.spec.takedowns.as_ref());
-        for list in [job.run.build.takedowns.as_ref(), release].into_iter().flatten() {
-            for line in job.run.lists().lines_in_order(Some(list))? {
-                all.add(&line).map_err(StageError::Settings)?;
+        Self::read(job.run.lists(), [job.run.build.takedowns.as_ref(), release].into_iter().flatten())
+    }
+
+    /// Those of these lists.
+    ///
+    /// # Errors
+    /// A list that cannot be read, or has a line that is not understood.
+    pub fn read<'a>(lists: &Lists, of: impl Iterator<Item = &'a ListRef>) -> Result<Self, StageError> {
+        let mut all = Self::default();
+        for list in of {
+            for line in lists.lines_in_order(Some(list))? {
+                all.add(&line).map_err(|why| StageError::Settings(format!("the list {}: {why}", list.uri)))?;
             }
         }
         Ok(all)
@@ -35,7 +44,7 @@ impl Takedowns {
     fn add(&mut self, line: &str) -> Result<(), String> {
         let wrong = || {
             format!(
-                "takedowns: `{line}` is not understood: write `id:HEX`, `url:URL`, `prefix:URL`, `host:NAME` or `document:URL-or-id`"
+                "`{line}` is not understood: write `id:HEX`, `url:URL`, `prefix:URL`, `host:NAME` or `document:URL-or-id`"
             )
         };
         let (kind, value) = line.split_once(':').ok_or_else(wrong)?;
@@ -44,7 +53,7 @@ impl Takedowns {
             "id" => _ = self.ids.insert(value.parse().map_err(|_| wrong())?),
             "url" => _ = self.urls.insert(value),
             "prefix" => self.prefixes.push(value),
-            "host" => _ = self.hosts.insert(value),
+            "host" => _ = self.hosts.insert(listed(&value).ok_or_else(wrong)?),
             "document" => _ = self.documents.insert(value),
             _ => return Err(wrong()),
         }
@@ -80,7 +89,7 @@ impl Takedowns {
     fn matches_url(&self, url: &str) -> bool {
         self.urls.contains(url)
             || self.prefixes.iter().any(|p| url.starts_with(p.as_str()))
-            || host(url).is_some_and(|h| self.hosts.contains(h))
+            || (!self.hosts.is_empty() && host(url).is_some_and(|host| self.hosts.contains(&host)))
     }
 }
 
@@ -96,7 +105,7 @@ mod tests {
             &format!("id:{id}"),
             "url:https://a.example/1.png",
             "prefix:https://b.example/p/",
-            "host:c.example",
+            "host:c.EXAMPLE",
             "document:https://d.example/page",
         ] {
             t.add(line).unwrap();
@@ -104,7 +113,7 @@ mod tests {
         assert!(t.names(id) && !t.names(Id::of_image(b"y")));
         assert!(t.matches_url("https://a.example/1.png") && !t.matches_url("https://a.example/1.png2"));
         assert!(t.matches_url("https://b.example/p/q") && !t.matches_url("https://b.example/q"));
-        assert!(t.matches_url("https://user@c.example:8080/x") && !t.matches_url("https://notc.example/"));
+        assert!(t.matches_url("https://user@C.Example:8080/x") && !t.matches_url("https://notc.example/"));
         let other = Id::of_image(b"z");
         assert!(t.matches_document(other, Some("https://d.example/page")));
         assert!(!t.matches_document(other, Some("https://d.example/page2")));
@@ -113,7 +122,7 @@ mod tests {
 
     #[test]
     fn a_line_that_is_not_understood_is_an_error_that_says_what_to_write() {
-        for line in ["https://a.example/", "id:xyz", "domain:a.example", "nothing"] {
+        for line in ["https://a.example/", "id:xyz", "domain:a.example", "nothing", "host:https://a.example/"] {
             let error = Takedowns::default().add(line).unwrap_err();
             assert!(error.contains(line) && error.contains("host:NAME"), "{error}");
         }
