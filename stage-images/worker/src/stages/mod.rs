@@ -16,7 +16,7 @@ mod retrieve;
 pub mod rows;
 mod selection;
 mod semantic;
-mod sentences;
+pub(crate) mod sentences;
 mod takedowns;
 mod words;
 
