@@ -20,8 +20,8 @@ demo: models corpus build
 	$(REALSYN) build -f manifests/examples/demo/build.yaml -f manifests/examples/demo/release.yaml \
 	    --source $(CORPUS)/pages --models $(MODELS) --out $(OUT)
 
-test: tools models python build kernels cluster
-	REALSYN_MODELS=$(abspath $(MODELS)) REALSYN_PYTHON=$(abspath $(VENV)/bin/python) \
+test: tools models corpus python build kernels cluster
+	REALSYN_MODELS=$(abspath $(MODELS)) REALSYN_CORPUS=$(abspath $(CORPUS)) REALSYN_PYTHON=$(abspath $(VENV)/bin/python) \
 	    REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) cargo test --workspace --no-fail-fast
 	REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) QUIET=1 e2e/charts/check.sh
 
@@ -42,8 +42,8 @@ lint:
 	cargo clippy --workspace --all-targets -- -D warnings
 
 # Fifty kills instead of the ten of `make test`.
-soak: models build
-	REALSYN_MODELS=$(abspath $(MODELS)) REALSYN_KILLS=50 cargo test --workspace --test whole_build -- --nocapture killed
+soak: models corpus build
+	REALSYN_MODELS=$(abspath $(MODELS)) REALSYN_CORPUS=$(abspath $(CORPUS)) REALSYN_KILLS=50 cargo test --workspace --test whole_build -- --nocapture killed
 
 # The operator on a real Kubernetes node, as root on Debian. The binaries are built once, in 10 to 15 minutes. For root all of it
 # is part of `make test` but `server`, which takes eleven minutes.

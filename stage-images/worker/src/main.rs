@@ -17,7 +17,7 @@ use realsyn_worker::gc::{GcArgs, gc};
 use realsyn_worker::plan_command::{PlanArgs, plan};
 use realsyn_worker::progress::Lines;
 use realsyn_worker::run::{Execution, Order};
-use realsyn_worker::session::{Locations, Session};
+use realsyn_worker::session::Locations;
 use realsyn_worker::shard_command::{RejectArgs, ShardArgs, forget, reject};
 use realsyn_worker::stage_command::{AdvanceArgs, StageArgs, advance, stage};
 use realsyn_worker::withdraw::{WithdrawArgs, withdraw};
@@ -99,10 +99,7 @@ fn run(command: Command, tail: &Tail) -> anyhow::Result<()> {
             Ok(())
         }
         Command::Explain { at, id } => {
-            let session = Session::open(&at)?;
-            let (inventory, _) = session.inventory(false)?;
-            let mut run = session.run(inventory, session.manifests.releases.first())?;
-            print!("{}", explain(&mut run, id)?);
+            print!("{}", explain(&at, id)?);
             Ok(())
         }
         Command::Affected { at, id } => {

@@ -17,7 +17,7 @@ mod retrieve;
 pub mod rows;
 mod selection;
 mod semantic;
-mod sentences;
+pub(crate) mod sentences;
 pub mod takedowns;
 mod words;
 

@@ -1,5 +1,6 @@
 //! Sentences: `sentences`, `sentence-dedup-exact`, `sentence-score`.
 
+use realsyn_crds::Sentences as Settings;
 use realsyn_plan::Id;
 use realsyn_plan::graph::ids;
 use realsyn_plan::ids::OrderKey;
@@ -16,10 +17,7 @@ use crate::run::{Job, Output, StageError};
 /// `split`: text blocks to sentences, and the rules of paper §3.1.
 pub fn split(job: &Job) -> Result<Output, StageError> {
     let settings = &job.run.build.stages.sentences;
-    let punkt = Punkt::english(match settings.punkt_compat {
-        realsyn_crds::PunktCompat::V3_9 => PunktCompat::V3_9,
-        realsyn_crds::PunktCompat::V3_10 => PunktCompat::V3_10,
-    });
+    let punkt = segmenter(settings);
     let rules = SentenceRules {
         min_words: settings.min_words as usize,
         max_words: settings.max_words as usize,
@@ -34,11 +32,7 @@ pub fn split(job: &Job) -> Result<Output, StageError> {
     let mut out = Output::default();
     let (mut rows, mut dropped) = (Vec::new(), Vec::new());
     for block in job.shard::<Block>(ids::DOCUMENTS, "blocks")? {
-        for (index, raw) in (0..).zip(blocks::sentences(&block.text, &punkt)) {
-            let text = canonical(raw);
-            if text.is_empty() {
-                continue;
-            }
+        for (index, text) in of_block(&block.text, &punkt) {
             out.count("in", 1);
             let sentence = Id::of_sentence(&text);
             match rules.check(&text) {
@@ -62,6 +56,20 @@ pub fn split(job: &Job) -> Result<Output, StageError> {
     out.table("sentences", &rows)?;
     out.table("dropped", &dropped)?;
     Ok(out)
+}
+
+/// What cuts text blocks into sentences.
+pub fn segmenter(settings: &Settings) -> Punkt {
+    Punkt::english(match settings.punkt_compat {
+        realsyn_crds::PunktCompat::V3_9 => PunktCompat::V3_9,
+        realsyn_crds::PunktCompat::V3_10 => PunktCompat::V3_10,
+    })
+}
+
+/// The canonical texts of a block's sentences, each with its place in the block.
+pub fn of_block(block: &str, punkt: &Punkt) -> impl Iterator<Item = (u32, String)> {
+    let texts = blocks::sentences(block, punkt).map(canonical);
+    (0..).zip(texts).filter(|(_, text)| !text.is_empty())
 }
 
 /// `by-id`: every sentence to the range of its id.
