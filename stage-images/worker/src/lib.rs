@@ -1,5 +1,6 @@
 //! The worker: every stage of the pipeline, and the local executor of the plan.
 //!
+//! - `args`: the command line
 //! - `session`: from files and flags to a [`run::Run`]
 //! - `run`: reading, computing and committing shards
 //! - `stages`: what each step does
@@ -9,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod affected;
+pub mod args;
 pub mod borrowed;
 pub mod build;
 pub mod chat;
