@@ -127,7 +127,8 @@ class Pages:
         self.steps = [(ticked(s)[0], cut, reads.split(", "), shuffles) for s, cut, reads, shuffles in map(pad(4), tables["Steps"])]
         self.objects = {(ticked(step)[0], ticked(role)[0]): file for step, role, file, _ in tables["Objects"]}
         self.tables = {name: rows for name, rows in tables.items() if rows and len(rows[0]) in (3, 4) and name[0].isupper()}
-        self.reasons = set(ticked("".join(cell for row in sections(self.contract)["Reasons"] for cell in row[1:])))
+        listed = lambda heading: set(ticked("".join(cell for row in sections(self.contract)[heading] for cell in row[1:])))  # noqa: E731
+        self.reasons, self.counts = listed("Reasons"), listed("Counts") | {"in", "out"}
 
     def columns(self, table):
         """`[(name, type, nullable)]` of a table."""
@@ -322,7 +323,7 @@ class Reader:
             n = data["counts"][name]
             counts[name] = counts.get(name, 0) + n
             parts += [name, n]
-            assert not name.startswith("dropped.") or name[8:] in self.pages.reasons, (step, name)
+            assert name in self.pages.counts or name.startswith("dropped.") and name[8:] in self.pages.reasons, (step, name)
         return digest("content", *parts)
 
     def rows(self, step, o, raw, totals):

@@ -45,7 +45,7 @@ fn rows(text: &mut String, args: Vec<Arg>) {
             (_, None) => value,
         };
         let mut about = arg.get_long_help().or(arg.get_help()).map(ToString::to_string).unwrap_or_default();
-        if let [default] = arg.get_default_values() {
+        if let ([default], true) = (arg.get_default_values(), arg.get_action().takes_values()) {
             _ = write!(about, " [default: {}]", default.to_string_lossy());
         }
         _ = writeln!(text, "| `{}` | {about} |", name.trim());

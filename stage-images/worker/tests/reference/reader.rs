@@ -14,7 +14,7 @@ const STAGES: &str = "    sentenceCluster: {rowsPerCluster: 20}\n    imageCluste
                       generate: {maxNewTokens: 24}\n";
 const OF_RELEASE: &str = "---\napiVersion: realsyn.dev/v1alpha1\nkind: RealSynRelease\nmetadata: {name: part}\nspec:\n  \
                        buildRef: {name: part}\n  similarity: {dropBelowQuantile: 0.1, dropAboveQuantile: 0.1}\n  \
-                       balance: {maxPerCluster: 5, targetSamples: 12}\n  samplesPerShard: 7\n";
+                       balance: {maxPerCluster: 5, targetSamples: 9}\n  samplesPerShard: 4\n";
 
 #[test]
 fn a_reader_that_knows_only_the_pages_makes_every_digest_anew() {
@@ -22,7 +22,7 @@ fn a_reader_that_knows_only_the_pages_makes_every_digest_anew() {
         eprintln!("SKIPPED: REALSYN_PYTHON names no interpreter");
         return;
     };
-    let Some(f) = Fixture::new(12, 160) else { return };
+    let Some(f) = Fixture::new(8, 120) else { return };
     let file = f.manifest("pair-score", STAGES);
     let build = std::fs::read_to_string(&file).unwrap().replace("  stopAfter: pair-score\n", "");
     std::fs::write(&file, build + OF_RELEASE).unwrap();

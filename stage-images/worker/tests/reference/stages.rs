@@ -298,5 +298,10 @@ fn no_stage_writes_other_bytes_under_the_same_revision() {
         _ => format!("{stage} has another revision: put the text below into tests/reference/stages.json"),
     };
     let complaints: BTreeSet<String> = now.keys().chain(golden.keys()).filter(first).map(complaint).collect();
-    assert!(now == golden, "{}\n{}", Vec::from_iter(complaints).join("\n"), serde_json::to_string_pretty(&now).unwrap());
+    assert!(
+        now == golden,
+        "{}\n{}",
+        Vec::from_iter(complaints).join("\n"),
+        serde_json::to_string_pretty(&now).unwrap()
+    );
 }
