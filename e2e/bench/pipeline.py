@@ -44,7 +44,7 @@ MAP = {
 GOAL = 1.05
 # Flat is memory that ten times the corpus raises by at most 10 %, or by as much as the allocator and a few shards' records account for.
 FLAT = 1.10
-FLAT_BYTES = 16e6
+FLAT_BYTES = 8e6
 # Below this, at the smallest size, a time is mostly rounding and file system, and its ratio says nothing.
 LEAST_MILLIS = 40
 # The perplexity of changed texts is high; short synthetic texts show how generation grows.
