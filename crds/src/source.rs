@@ -48,7 +48,7 @@ pub struct Source {
     #[serde(default = "zero")]
     #[schemars(length(min = 1, max = 63))]
     pub revision: String,
-    /// Where images lie that need no fetching: the first prefix that fits a URL wins.
+    /// Where images lie that need no fetching: the longest prefix of a URL wins.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub image_mirrors: Vec<ImageMirror>,

@@ -67,16 +67,49 @@ def manifest(path, source, images, models, stages, **spec):
     path.write_text(json.dumps(build, indent=1))
 
 
+# Starts a command, and says on its last line how long it took and the most memory that it held, in KiB. It is a process of its own
+# because a child's peak begins with that of the process which started it, and one with numpy in it is large.
+MEASURE = """
+import os, sys, time
+started = time.monotonic()
+child = os.posix_spawnp(sys.argv[1], sys.argv[1:], os.environ)
+_, status, usage = os.wait4(child, 0)
+print(time.monotonic() - started, usage.ru_maxrss, file=sys.stderr)
+sys.exit(os.waitstatus_to_exitcode(status) != 0)
+"""
+
+
+def measured(*command):
+    """Runs a command. Returns what it printed, its wall-clock seconds, and the most memory that it held, in bytes."""
+    command = [str(c) for c in command]
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", MEASURE, *command], capture_output=True, text=True)
+    said, _, figures = done.stderr.rstrip().rpartition("\n")
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)} failed: {said}")
+    seconds, kib = figures.split()
+    return done.stdout, float(seconds), int(kib) * 1024
+
+
 def run(realsyn, build, out, models, *arguments):
     """Runs a build. Returns its wall-clock seconds, and the most memory that it held, in bytes."""
-    command = [realsyn, "build", "-f", build, "--out", out, "--models", models, *arguments]
-    started = time.monotonic()
-    child = subprocess.Popen([str(c) for c in command], stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode != 0:
-        sys.exit(f"the build failed: {' '.join(map(str, command))}")
-    return time.monotonic() - started, usage.ru_maxrss * 1024
+    _, seconds, memory = measured(realsyn, "build", "-f", build, "--out", out, "--models", models, *arguments)
+    return seconds, memory
+
+
+def run_by_step(realsyn, build, out, models, *arguments):
+    """Runs a build as pods do, each step in a process of its own. Returns its wall-clock seconds, and by step the most memory that
+    its process held, in bytes."""
+    at = ("-f", build, "--out", out, "--models", models)
+    started, memory, known = time.monotonic(), {}, []
+    while True:
+        report = json.loads(measured(realsyn, "advance", *at, *(["--known", ",".join(known)] if known else []))[0])
+        known += [sealed["step"] for sealed in report.get("sealed", [])]
+        if "complete" in report:
+            return time.monotonic() - started, memory
+        if "stalled" in report or not (report.get("ready") or report.get("more")):
+            sys.exit(f"the build does not go on: {report}")
+        for ready in report.get("ready", []):
+            _, _, memory[ready["step"]] = measured(realsyn, "stage", ready["step"], *at, *arguments)
 
 
 class Ledger:

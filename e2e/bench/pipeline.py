@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How a build's time grows with its corpus: the same documents, 1, 3 and 10 times, with changed words and pictures.
+"""How a build's time and memory grow with its corpus: the same documents, 1, 3 and 10 times, with changed words and pictures.
 
     pipeline.py REALSYN MODELS OUT [DOCUMENTS]
 
@@ -7,11 +7,13 @@ Every copy of the base (DOCUMENTS documents of the OpenStax sample, default 12) 
 words are exchanged for others of the base, its pictures are put together from two of the sample's. The first copy too, so that all
 copies are alike in kind. A copy is four files, hence four shards.
 
-One shard runs at a time (`--jobs 1`; models use all cores inside a shard), so the milliseconds that seals record are wall-clock time,
-and a step's time is the sum over its shards. Loading a model counts for the first shard that needs it. Printed by step: seconds at each
-size, documents per second at the largest, the largest's ratio to the smallest, as `work` how many times more records it published
-(filters and limits see to it that ten times the documents are not always ten times the records), and as `spread` how many times longer
-the slowest build of the smallest size took than the fastest; for steps over vectors also their floating-point operations.
+Each step runs in a process of its own, as on a cluster, and one shard at a time (`--jobs 1`; models use all cores inside a shard). So the
+milliseconds that seals record are wall-clock time, a step's time is the sum over its shards, and its memory is the most that its process
+held. Loading a model counts for the first shard that needs it. Printed by step: documents per second at each size, the time's ratio of
+the largest to the smallest, as `work` how many times more records it published (filters and limits see to it that ten times the documents
+are not always ten times the records), and as `spread` how many times longer the slowest build of the smallest size took than the fastest;
+then the peak of memory at each size, and whether it stayed flat: within FLAT of the smallest size's, or FLAT_BYTES above it. Steps over
+vectors follow with their floating-point operations.
 """
 import hashlib
 import json
@@ -40,6 +42,9 @@ MAP = {
     "caption/caption", "tag/tag", "generate/generate", "pair-score/score",
 }  # fmt: skip
 GOAL = 1.05
+# Flat is memory that ten times the corpus raises by at most 10 %, or by as much as the allocator and a few shards' records account for.
+FLAT = 1.10
+FLAT_BYTES = 8e6
 # Below this, at the smallest size, a time is mostly rounding and file system, and its ratio says nothing.
 LEAST_MILLIS = 40
 # The perplexity of changed texts is high; short synthetic texts show how generation grows.
@@ -62,12 +67,12 @@ COUNTS = [
 
 
 class Run(typing.NamedTuple):
-    """One build: its documents, its records, its seconds by the wall clock and its most bytes of memory."""
+    """One build: its documents, its records, its seconds by the wall clock and by step its most bytes of memory."""
 
     documents: int
     made: ledger.Ledger
     seconds: float
-    memory: int
+    memory: dict
 
 
 def keyed(*parts):
@@ -156,48 +161,66 @@ def main():
         folder = out / f"{number}-{size}x"
         documents = corpus(ledger.openstax(), folder, wanted, size)
         ledger.manifest(folder / "build.yaml", folder / "source", folder / "images", models, STAGES)
-        seconds, memory = ledger.run(realsyn, folder / "build.yaml", folder / "out", models, "--jobs", "1", "--no-report")
+        seconds, memory = ledger.run_by_step(realsyn, folder / "build.yaml", folder / "out", models, "--jobs", "1")
         runs[size].append(Run(documents, ledger.Ledger(folder / "out"), seconds, memory))
     report(runs)
 
 
 def report(runs):
-    """Prints the table of `{size: [Run]}`."""
+    """Prints the tables of `{size: [Run]}`."""
     last = runs[SIZES[-1]][0]
     steps = sorted(last.made.steps(), key=last.made.finished)
-    flops = operations(last.made)
-    over = []
-    sizes = "".join(f"{f'{size}x, s':>9}" for size in SIZES)
-    print(f"{'step':<32}{sizes}{'docs/s':>9}{'ratio':>8}{'work':>8}{'spread':>8}  {'goal':<8}{'GFLOP':>9}{'GFLOP/s':>9}")
+    over, grown = [], []
+    rates, memory = ("".join(f"{f'{size}x{unit}':>9}" for size in SIZES) for unit in (", d/s", ", MB"))
+    print(f"{'step':<32}{rates}{'ratio':>8}{'work':>8}{'spread':>8}  {'goal':<8}{memory}{'ratio':>8}  flat")
     for step in steps:
-        every = {size: [run.made.seal(step)["effort"]["millis"] for run in runs[size]] for size in SIZES}
-        millis = [statistics.median(every[size]) for size in SIZES]
-        rate = f"{last.documents / millis[-1] * 1000:.1f}" if millis[-1] else ""
-        timed = millis[0] >= LEAST_MILLIS
-        ratio = millis[-1] / millis[0] if timed else None
-        records = [runs[size][0].made.seal(step)["counts"].get("out", 0) for size in (SIZES[0], SIZES[-1])]
-        work = records[1] / records[0] if all(records) else SIZES[-1]
-        spread = f"{max(every[SIZES[0]]) / min(every[SIZES[0]]):.1f}" if timed else "-"
-        goal = ""
-        if step in MAP:
-            goal = "map" if ratio is None else "met" if ratio <= GOAL * work else "MISSED"
-        if goal == "MISSED":
-            over.append(f"{step} {ratio:.1f} for {work:.1f}")
-        line = f"{step:<32}" + "".join(f"{m / 1000:>9.2f}" for m in millis)
-        line += f"{rate:>9}{f'{ratio:.1f}' if ratio else '-':>8}{work:>8.1f}{spread:>8}  {goal:<8}"
-        if step in flops:
-            line += f"{flops[step] / 1e9:>9.2f}" + (f"{flops[step] / 1e6 / millis[-1]:>9.1f}" if millis[-1] else "")
-        print(line.rstrip())
+        time, missed = time_of(step, runs)
+        peaks, is_flat = memory_of(step, runs)
+        over += missed
+        grown += [] if is_flat else [step]
+        print(f"{step:<32}{time}{peaks}".rstrip())
     wall = [statistics.median(run.seconds for run in runs[size]) for size in SIZES]
-    times = "".join(f"{s:>9.1f}" for s in wall)
-    print(f"{'whole build, wall clock':<32}{times}{last.documents / wall[-1]:>9.1f}{wall[-1] / wall[0]:>8.1f}{SIZES[-1]:>8.1f}")
-    peaks = [max(run.memory for run in runs[size]) for size in SIZES]
-    print(f"{'peak memory, MB':<32}" + "".join(f"{m / 1e6:>9.0f}" for m in peaks))
-    print(f"{'documents':<32}" + "".join(f"{runs[size][0].documents:>9}" for size in SIZES))
+    documents = [runs[size][0].documents for size in SIZES]
+    peaks = [max(max(run.memory.values()) for run in runs[size]) for size in SIZES]
+    line = "".join(f"{n / s:>9.2f}" for n, s in zip(documents, wall)) + f"{wall[-1] / wall[0]:>8.1f}{SIZES[-1]:>8.1f}{'':>18}"
+    line += "".join(f"{peak / 1e6:>9.0f}" for peak in peaks) + f"{peaks[-1] / peaks[0]:>8.2f}"
+    print(f"{'whole build, wall clock':<32}{line}")
+    print(f"{'documents':<32}" + "".join(f"{n:>9}" for n in documents))
     for name, step, field in COUNTS:
         values = [runs[size][0].made.seal(step)["counts"].get(field, 0) for size in SIZES]
         print(f"{name:<32}" + "".join(f"{v:>9}" for v in values))
     print(f"map steps over {GOAL} of their work: " + (", ".join(over) or "none"))
+    print(f"steps whose memory grew by more than {FLAT - 1:.0%} and {FLAT_BYTES / 1e6:.0f} MB: " + (", ".join(grown) or "none"))
+    print(f"\n{'step over vectors':<32}{'GFLOP':>9}{'GFLOP/s':>9}")
+    for step, flops in operations(last.made).items():
+        millis = last.made.seal(step)["effort"]["millis"]
+        print(f"{step:<32}{flops / 1e9:>9.2f}" + (f"{flops / 1e6 / millis:>9.1f}" if millis else ""))
+
+
+def time_of(step, runs):
+    """A step's documents per second and how its time grew, as columns; and what there is to say where it grew too much."""
+    every = {size: [run.made.seal(step)["effort"]["millis"] for run in runs[size]] for size in SIZES}
+    millis = [statistics.median(every[size]) for size in SIZES]
+    rates = (runs[size][0].documents / m * 1000 if m else 0 for size, m in zip(SIZES, millis))
+    timed = millis[0] >= LEAST_MILLIS
+    ratio = millis[-1] / millis[0] if timed else None
+    records = [runs[size][0].made.seal(step)["counts"].get("out", 0) for size in (SIZES[0], SIZES[-1])]
+    work = records[1] / records[0] if all(records) else SIZES[-1]
+    spread = f"{max(every[SIZES[0]]) / min(every[SIZES[0]]):.1f}" if timed else "-"
+    goal = ""
+    if step in MAP:
+        goal = "map" if ratio is None else "met" if ratio <= GOAL * work else "MISSED"
+    line = "".join(f"{rate:>9.1f}" if rate else f"{'':>9}" for rate in rates)
+    line += f"{f'{ratio:.1f}' if ratio else '-':>8}{work:>8.1f}{spread:>8}  {goal:<8}"
+    return line, [f"{step} {ratio:.1f} for {work:.1f}"] if goal == "MISSED" else []
+
+
+def memory_of(step, runs):
+    """The peaks of a step's process and whether they are flat, as columns; and whether they are."""
+    peaks = [statistics.median(run.memory[step] for run in runs[size]) for size in SIZES]
+    is_flat = peaks[-1] <= max(FLAT * peaks[0], peaks[0] + FLAT_BYTES)
+    line = "".join(f"{peak / 1e6:>9.0f}" for peak in peaks)
+    return f"{line}{peaks[-1] / peaks[0]:>8.2f}  {'yes' if is_flat else 'NO'}", is_flat
 
 
 if __name__ == "__main__":

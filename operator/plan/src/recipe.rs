@@ -13,8 +13,8 @@ use crate::graph::{RELEASE, stages_read};
 use crate::layout::Seals;
 use crate::{Digest, StepId};
 
-/// What a stage does. Raised by hand whenever a stage's bytes change under equal settings; a golden test per stage
-/// fails when that is forgotten.
+/// What a stage does. Raised by hand whenever a stage's bytes change under equal settings. The worker's test `reference` fails when
+/// that is forgotten of a stage that writes the same bytes anywhere; of what an engine computes no bytes can be kept.
 pub fn revision(stage: Stage) -> u32 {
     match stage {
         Stage::Inventory

@@ -235,7 +235,7 @@ pub struct Seal {
     /// What all attempts that counted took.
     #[serde(default)]
     pub effort: Effort,
-    /// The hash of shard numbers, content hashes and counts.
+    /// The hash of shard numbers and content hashes.
     pub root: Digest,
 }
 

@@ -1,5 +1,6 @@
 //! The worker: every stage of the pipeline, and the local executor of the plan.
 //!
+//! - `args`: the command line
 //! - `session`: from files and flags to a [`run::Run`]
 //! - `checks`: what is looked at before the first stage
 //! - `run`: reading, computing and committing shards
@@ -10,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod affected;
+pub mod args;
 pub mod borrowed;
 pub mod build;
 pub mod chat;

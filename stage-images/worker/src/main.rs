@@ -5,66 +5,21 @@
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
-use realsyn_plan::Id;
+use clap::Parser;
 use realsyn_telemetry::{Format, Tail};
 use realsyn_worker::affected::affected;
-use realsyn_worker::build::{BuildArgs, build, default_jobs};
+use realsyn_worker::args::{Cli, Command};
+use realsyn_worker::build::{build, default_jobs};
 use realsyn_worker::exit;
 use realsyn_worker::explain::explain;
-use realsyn_worker::failed_task::{self, LogsArgs};
-use realsyn_worker::gc::{GcArgs, gc};
-use realsyn_worker::plan_command::{PlanArgs, plan};
+use realsyn_worker::failed_task;
+use realsyn_worker::gc::gc;
+use realsyn_worker::plan_command::plan;
 use realsyn_worker::progress::Lines;
 use realsyn_worker::run::{Execution, Order};
-use realsyn_worker::session::Locations;
-use realsyn_worker::shard_command::{RejectArgs, ShardArgs, forget, reject};
-use realsyn_worker::stage_command::{AdvanceArgs, StageArgs, advance, stage};
-use realsyn_worker::withdraw::{WithdrawArgs, withdraw};
-
-/// Image-text datasets out of interleaved documents.
-#[derive(Parser)]
-#[command(name = "realsyn", version, about, arg_required_else_help = true)]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Run a build and its releases on this machine; goes on where it stopped
-    Build(BuildArgs),
-    /// Show what would run, and why; runs nothing
-    Plan(PlanArgs),
-    /// Tell everything about one image or sentence
-    Explain {
-        #[command(flatten)]
-        at: Locations,
-        /// Its id: 32 hexadecimal digits
-        id: Id,
-    },
-    /// Say which releases hold an image, a sentence or anything of a document
-    Affected {
-        #[command(flatten)]
-        at: Locations,
-        /// Its id: 32 hexadecimal digits
-        id: Id,
-    },
-    /// Leave out a shard that does not go through, so that its step can be sealed without it
-    Reject(RejectArgs),
-    /// Run a shard again: its commit no longer counts
-    Forget(ShardArgs),
-    /// Run the missing shards of one step, as a pod does
-    Stage(StageArgs),
-    /// Seal what is complete and say, as JSON, which steps are ready to run
-    Advance(AdvanceArgs),
-    /// Show what failed tasks of a stage logged last; pods keep it here before they go
-    Logs(LogsArgs),
-    /// Remove what no build and no release names any more
-    Gc(GcArgs),
-    /// Take releases back: with `retain: Delete` what they published goes, too
-    Withdraw(WithdrawArgs),
-}
+use realsyn_worker::shard_command::{forget, reject};
+use realsyn_worker::stage_command::{advance, stage};
+use realsyn_worker::withdraw::withdraw;
 
 fn main() -> ExitCode {
     let command = Cli::parse().command;

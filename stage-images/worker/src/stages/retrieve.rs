@@ -108,16 +108,15 @@ pub fn calibrate(job: &Job) -> Result<Output, StageError> {
     let mut by_image: BTreeMap<Id, Vec<SampleHit>> = BTreeMap::new();
     for number in job.numbers(ids::EXACT_SAMPLE) {
         for hit in job.table_of::<SampleHit>(ids::EXACT_SAMPLE, number, "hits")? {
-            by_image.entry(hit.image).or_default().push(hit);
+            // Every cell has its best for every image: only the best of all cells so far are kept.
+            let best = by_image.entry(hit.image).or_default();
+            best.push(hit);
+            best.sort_by(|a, b| b.cosine.total_cmp(&a.cosine).then(a.sentence.cmp(&b.sentence)));
+            best.truncate(RECALL_AT);
         }
     }
-    let mut exact: Vec<SampleHit> = Vec::new();
     let sampled = by_image.len() as u64;
-    for (_, mut hits) in by_image {
-        hits.sort_by(|a, b| b.cosine.total_cmp(&a.cosine).then(a.sentence.cmp(&b.sentence)));
-        hits.truncate(RECALL_AT);
-        exact.extend(hits);
-    }
+    let exact: Vec<SampleHit> = by_image.into_values().flatten().collect();
     let cells = job.run.seals[&ids::SENTENCE_TRAIN].count("cells") as u32;
     let most_clusters = exact.iter().map(|h| h.clusters).max().unwrap_or(1);
     let ladder = |top: u32| {

@@ -1,17 +1,40 @@
-//! The tables that steps write and read. Field names are column names; docs/data-contract.md lists them.
+//! The tables that steps write and read. Field names are column names; docs/tables.md is made of what is said here.
 
-use realsyn_dataset::formats::Blob;
+use realsyn_dataset::formats::table::FieldRef;
+use realsyn_dataset::formats::{Blob, Row};
 use realsyn_dataset::table_row;
 use realsyn_plan::Id;
 use serde::{Deserialize, Serialize};
 
+/// A table with what its documentation says, for the reference.
+pub struct Table {
+    /// Its name here.
+    pub name: &'static str,
+    /// What a row is.
+    pub about: &'static str,
+    /// Its columns.
+    pub columns: Vec<FieldRef>,
+    /// What each column is.
+    pub abouts: Vec<&'static str>,
+}
+
 macro_rules! rows {
-    ($($(#[$meta:meta])* $name:ident { $($(#[$fm:meta])* $field:ident: $type:ty),* $(,)? })*) => {
+    ($($(#[doc = $about:literal])* $name:ident { $($(#[doc = $what:literal])* $field:ident: $type:ty),* $(,)? })*) => {
         $(table_row! {
-            $(#[$meta])*
+            $(#[doc = $about])*
             #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-            pub struct $name { $($(#[$fm])* pub $field: $type),* }
+            pub struct $name { $($(#[doc = $what])* pub $field: $type),* }
         })*
+
+        /// All of these tables.
+        pub fn tables() -> Vec<Table> {
+            vec![$(Table {
+                name: stringify!($name),
+                about: concat!($($about),*),
+                columns: $name::fields(),
+                abouts: vec![$(concat!($($what),*)),*],
+            }),*]
+        }
     };
 }
 
@@ -59,11 +82,11 @@ rows! {
     Dropped {
         /// What was dropped: an id, a URL, or `file#row`.
         what: String,
-        /// The rule.
+        /// The rule; see [reasons](data-contract.md#reasons).
         reason: String,
         /// What it duplicates.
         of: Option<Id>,
-        /// The value that decided, where there is one.
+        /// The value that decided, where there is one: a score, or a cosine distance.
         value: Option<f64>,
     }
     /// `fetch/fetch:results`: what became of one reference.
@@ -80,7 +103,7 @@ rows! {
         alt: Option<String>,
         /// Licence that the document states.
         licence: Option<String>,
-        /// `fetched`, `not-fetched` (no mirror has it) or `missing` (the mirror lacks it).
+        /// `fetched`, `not-fetched` (no mirror has its prefix), `missing` (the mirror lacks it) or `too-many-bytes`.
         status: String,
         /// The image's id, if there are bytes.
         image: Option<Id>,
@@ -118,7 +141,8 @@ rows! {
         stored_width: u32,
         /// Height as stored.
         stored_height: u32,
-        /// Perceptual fingerprint; none for flat images.
+        /// Perceptual fingerprint, none for flat images: its hash (64 bits) and the width and height as shown (32 bits each), all
+        /// little endian, then a thumbnail of 24 × 24 grey bytes.
         fingerprint: Option<Blob>,
         /// Where it occurs in this shard.
         occurrences: Vec<Occurrence>,
@@ -244,9 +268,9 @@ rows! {
     Score {
         /// The sentence.
         sentence: Id,
-        /// Eq. 1.
+        /// Eq. 1 of the paper, in bits, or in nats with `logBase: e`.
         entropy: f64,
-        /// Eq. 2; none for a sentence with nothing to predict.
+        /// Eq. 2 of the paper; none for a sentence with nothing to predict.
         perplexity: Option<f64>,
         /// Tokens scored.
         tokens: u32,
@@ -375,7 +399,7 @@ rows! {
         probe_clusters: u32,
         /// Share found.
         recall: f64,
-        /// Rows compared per image, relative to exact search.
+        /// Rows compared for an image, as a share of those of exact search.
         work: f64,
     }
     /// `retrieve/route:queries`: an image on its way to a cell.
@@ -411,7 +435,7 @@ rows! {
     Retrieved {
         /// The image.
         image: Id,
-        /// At most ten.
+        /// As many as `stages.retrieve.candidates`, fewer where the cells searched have fewer.
         candidates: Vec<Candidate>,
     }
     /// `caption/caption:captions`.
