@@ -20,10 +20,14 @@ demo: models corpus build
 	$(REALSYN) build -f manifests/examples/demo/build.yaml -f manifests/examples/demo/release.yaml \
 	    --source $(CORPUS)/pages --models $(MODELS) --out $(OUT)
 
+# Its last line says how many tests the machine was too small for.
+test: export REALSYN_SKIPPED := $(abspath $(CACHE))/skipped
 test: tools models python build kernels cluster
+	: >$(REALSYN_SKIPPED)
 	REALSYN_MODELS=$(abspath $(MODELS)) REALSYN_PYTHON=$(abspath $(VENV)/bin/python) \
 	    REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) cargo test --workspace --no-fail-fast
 	REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) QUIET=1 e2e/charts/check.sh
+	@e2e/skip/count.sh $(REALSYN_SKIPPED)
 
 # The CUDA kernels that are checked in are what NVRTC makes of their source, and ptxas assembles them without a spill.
 kernels: python

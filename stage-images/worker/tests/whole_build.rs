@@ -67,7 +67,7 @@ fn prepare() -> Option<Fixture> {
     let (models, openstax) = (or("REALSYN_MODELS", ".cache/models"), or("REALSYN_OPENSTAX", "../shared/data/openstax"));
     for needed in [models.join("demo-clip"), openstax.join("astronomy.parquet")] {
         if !needed.exists() {
-            eprintln!("SKIPPED: {} is not there", needed.display());
+            realsyn_skip::skipped("whole_build", format!("{} is not there", needed.display()));
             return None;
         }
     }
@@ -463,7 +463,8 @@ fn texts_are_written_as_clip_sees_them() {
     let Some((f, _one)) = fixture() else { return };
     let merges = f.models.join("demo-clip").join(MERGES);
     if !merges.exists() {
-        eprintln!("SKIPPED: clip-merges is not among the models; run scripts/fetch-models.py");
+        let why = "clip-merges is not among the models; run scripts/fetch-models.py";
+        realsyn_skip::skipped("texts_are_written_as_clip_sees_them", why);
         return;
     }
     f.copy_of_the_reference("surface");
@@ -652,7 +653,7 @@ fn images_without_text_get_the_sentences_of_another_build() {
 fn foreign_tools_read_the_release() {
     let Some((f, _one)) = fixture() else { return };
     let Some(python) = std::env::var_os("REALSYN_PYTHON") else {
-        eprintln!("SKIPPED: REALSYN_PYTHON names no interpreter");
+        realsyn_skip::skipped("foreign_tools_read_the_release", "REALSYN_PYTHON names no interpreter");
         return;
     };
     let outcome = f.run("reference", &Change::default(), false, &TWO).unwrap();
