@@ -55,10 +55,10 @@ e2e: models build kubernetes
 	REALSYN_MODELS=$(abspath $(MODELS)) REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) REALSYN_REQUIRE_CLUSTER=1 \
 	    cargo test --workspace --test server -- --ignored --nocapture
 	REALSYN_MODELS=$(abspath $(MODELS)) REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) REALSYN_REQUIRE_CLUSTER=1 \
-	    cargo test --workspace --test operator --test gpus --test control_plane --test faults --test fields --test quarantine --test rights --test unstarted --test cli --test gpu_node --test node --test images \
+	    cargo test --workspace --test operator --test mistakes --test gpus --test control_plane --test faults --test fields --test quarantine --test rights --test unstarted --test cli --test gpu_node --test node --test images \
 	    -- --nocapture
 
-# The operator's builds on that node under fifty injuries instead of fourteen.
+# The operator's builds on that node under fifty injuries instead of fifteen.
 soak-e2e: models build kubernetes
 	REALSYN_MODELS=$(abspath $(MODELS)) REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) REALSYN_REQUIRE_CLUSTER=1 \
 	    REALSYN_INJURIES=50 cargo test --workspace --test operator -- --nocapture

@@ -127,23 +127,13 @@ pub fn import_images(node: &Node, folder: &Path, driver: Option<&Path>, wanted: 
 
 /// The processes that work on a task of this step, or of any, in whatever pod: there is one node at a time on a machine.
 pub fn workers(step: &str) -> Vec<u32> {
-    let stage = format!("\0stage\0{step}");
-    processes(|line| line.contains(&stage) && line.contains("\0/dev/termination-log\0"))
-}
-
-/// The processes of this machine whose command line, a NUL behind each word, is such a one.
-pub fn processes(wanted: impl Fn(&str) -> bool) -> Vec<u32> {
     let all = std::fs::read_dir("/proc").unwrap().flatten();
     let ids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    ids.filter(|pid| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).is_ok_and(|line| wanted(&line))).collect()
-}
-
-/// For how long a process has used a processor, in ticks of the kernel; nothing once it is gone.
-pub fn ticks(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // Behind the name, which may hold anything, in brackets: 14th and 15th of all.
-    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    Some(fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?)
+    let works = |pid: &u32| {
+        let line = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.contains(&format!("\0stage\0{step}")) && line.contains("\0/dev/termination-log\0")
+    };
+    ids.filter(works).collect()
 }
 
 /// Whether a process that stands still has a SIGTERM waiting, or is gone.
