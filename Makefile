@@ -20,10 +20,14 @@ demo: models corpus build
 	$(REALSYN) build -f manifests/examples/demo/build.yaml -f manifests/examples/demo/release.yaml \
 	    --source $(CORPUS)/pages --models $(MODELS) --out $(OUT)
 
+# Its last line says how many tests the machine was too small for.
+test: export REALSYN_SKIPPED := $(abspath $(CACHE))/skipped
 test: tools models corpus python build kernels cluster
+	: >$(REALSYN_SKIPPED)
 	REALSYN_MODELS=$(abspath $(MODELS)) REALSYN_CORPUS=$(abspath $(CORPUS)) REALSYN_PYTHON=$(abspath $(VENV)/bin/python) \
 	    REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) cargo test --workspace --no-fail-fast
 	REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) QUIET=1 e2e/charts/check.sh
+	@e2e/skip/count.sh $(REALSYN_SKIPPED)
 
 # The CUDA kernels that are checked in are what NVRTC makes of their source, and ptxas assembles them without a spill.
 kernels: python
@@ -51,10 +55,10 @@ e2e: models build kubernetes
 	REALSYN_MODELS=$(abspath $(MODELS)) REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) REALSYN_REQUIRE_CLUSTER=1 \
 	    cargo test --workspace --test server -- --ignored --nocapture
 	REALSYN_MODELS=$(abspath $(MODELS)) REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) REALSYN_REQUIRE_CLUSTER=1 \
-	    cargo test --workspace --test operator --test gpus --test control_plane --test faults --test fields --test foreign --test deletion --test reactions --test rules --test quarantine --test rights --test unstarted --test cli --test gpu_node --test node --test images \
+	    cargo test --workspace --test operator --test mistakes --test gpus --test control_plane --test faults --test fields --test foreign --test deletion --test reactions --test rules --test quarantine --test rights --test unstarted --test cli --test gpu_node --test node --test images \
 	    -- --nocapture
 
-# The operator's builds on that node under fifty injuries instead of fourteen.
+# The operator's builds on that node under fifty injuries instead of fifteen.
 soak-e2e: models build kubernetes
 	REALSYN_MODELS=$(abspath $(MODELS)) REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) REALSYN_REQUIRE_CLUSTER=1 \
 	    REALSYN_INJURIES=50 cargo test --workspace --test operator -- --nocapture

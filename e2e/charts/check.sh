@@ -29,7 +29,7 @@ skip() { # NAME WHY
     echo "FAILED $1: $2"
     failed=$((failed + 1))
   else
-    echo "SKIPPED $1: $2"
+    echo "SKIPPED $1: $2" | tee -a "${REALSYN_SKIPPED:-/dev/null}"
     skipped=$((skipped + 1))
   fi
 }

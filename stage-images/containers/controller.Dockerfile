@@ -1,6 +1,6 @@
 # The controller's image: its binary, `realsyn-controller`, which the context holds, and of the base the C library and the
 # certificates of the public authorities, by which it knows a collector of traces. The API server's comes with the pod.
-ARG BASE=buildpack-deps:bookworm-curl
+ARG BASE=buildpack-deps:bookworm-curl@sha256:c63e1f47b008e42150a551f51443fd5007d737e9951661bd18b0a808db56abbe
 FROM ${BASE} AS base
 
 FROM scratch

@@ -184,10 +184,22 @@ impl Node {
     /// Makes an image archive (docker or OCI) known to the node. Pods use it with `imagePullPolicy: Never` or
     /// `IfNotPresent`; there is no registry.
     pub fn import_image(&self, archive: &Path) -> Result<()> {
-        let mut command = self.plane.site().command(self.plane.site().binaries.path("ctr"));
-        command.args(["--address", CONTAINERD_SOCKET, "--namespace", "k8s.io", "images", "import", "--digests=false"]);
-        output(command.arg(archive)).with_context(|| format!("importing {}", archive.display()))?;
+        let mut command = self.images("import");
+        output(command.arg("--digests=false").arg(archive))
+            .with_context(|| format!("importing {}", archive.display()))?;
         Ok(())
+    }
+
+    /// Gives an image that the node knows another name besides.
+    pub fn name_image(&self, image: &str, name: &str) -> Result<()> {
+        output(self.images("tag").args([image, name])).with_context(|| format!("naming {image} {name}"))?;
+        Ok(())
+    }
+
+    fn images(&self, command: &str) -> Command {
+        let mut ctr = self.plane.site().command(self.plane.site().binaries.path("ctr"));
+        ctr.args(["--address", CONTAINERD_SOCKET, "--namespace", "k8s.io", "images", command]);
+        ctr
     }
 
     /// Runs a program inside the node's namespaces and returns what it printed.

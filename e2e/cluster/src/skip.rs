@@ -1,7 +1,5 @@
 //! Tests that need more than the machine has.
 
-use std::io::Write;
-
 use crate::binaries::Binaries;
 use crate::node;
 
@@ -18,12 +16,11 @@ pub fn missing_for_node() -> Option<String> {
     node::require(&Binaries::default_folder()).err().map(|error| error.to_string())
 }
 
-/// Says on one line of its own, `SKIPPED <test>: <why>`, that a test did not run, and returns true, when `missing` is a
-/// reason; the line passes the test runner's capture, so that such lines can be counted. With `REALSYN_REQUIRE_CLUSTER`
-/// set it panics instead.
+/// Says that a test did not run, and returns true, when `missing` is a reason. With `REALSYN_REQUIRE_CLUSTER` set it panics
+/// instead.
 pub fn skip(test: &str, missing: Option<String>) -> bool {
     let Some(why) = missing else { return false };
     assert!(std::env::var_os(REQUIRED).is_none(), "{test} must run ({REQUIRED} is set), but {why}");
-    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
+    realsyn_skip::skipped(test, why);
     true
 }

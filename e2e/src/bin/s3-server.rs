@@ -4,6 +4,8 @@
 //! they wait for each other: a put with a condition holds a lock on its key until it is done. A request that has begun
 //! is carried out even if its client leaves, since otherwise the lock would be let go before the file has its name.
 //!
+//! It also makes the bucket that a put names; here a bucket that is no folder is refused, as every real store does.
+//!
 //! Prints one line of JSON, `{"port": …}`, when it listens. With `--attached` it ends when its standard input does, so
 //! it never outlives the test that started it.
 
@@ -11,7 +13,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Parser;
@@ -19,7 +21,7 @@ use hyper::body::Incoming;
 use hyper::header::IF_NONE_MATCH;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
@@ -63,6 +65,7 @@ async fn main() -> anyhow::Result<()> {
     }
     let service = builder.build();
     let locks: Locks = Arc::new(std::array::from_fn(|_| Mutex::new(())));
+    let dir: Arc<Path> = arguments.dir.into();
     let listener = TcpListener::bind((arguments.address, arguments.port)).await?;
     println!("{}", serde_json::json!({ "port": listener.local_addr()?.port() }));
     if arguments.attached {
@@ -73,20 +76,32 @@ async fn main() -> anyhow::Result<()> {
     }
     loop {
         let (socket, _) = listener.accept().await?;
-        let (service, locks) = (service.clone(), Arc::clone(&locks));
+        let (service, locks, dir) = (service.clone(), Arc::clone(&locks), Arc::clone(&dir));
         tokio::spawn(async move {
-            let answer = service_fn(move |request| handle(service.clone(), Arc::clone(&locks), request));
+            let answer = service_fn(move |request| {
+                let refused = no_such_bucket(&dir, &request);
+                let handled = handle(service.clone(), Arc::clone(&locks), request);
+                async { if let Some(refused) = refused { Ok(refused) } else { handled.await } }
+            });
             // A client that breaks off is no concern of the server.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(socket), answer).await;
         });
     }
 }
 
-async fn handle(
-    service: S3Service,
-    locks: Locks,
-    request: Request<Incoming>,
-) -> anyhow::Result<hyper::Response<s3s::Body>> {
+/// The refusal of a request for a bucket that is not there.
+fn no_such_bucket(dir: &Path, request: &Request<Incoming>) -> Option<Response<s3s::Body>> {
+    let bucket = request.uri().path().split('/').nth(1).filter(|bucket| !bucket.is_empty())?;
+    if dir.join(bucket).is_dir() {
+        return None;
+    }
+    let text = format!("<Error><Code>NoSuchBucket</Code><BucketName>{bucket}</BucketName></Error>");
+    let mut refused = Response::new(s3s::Body::from(text));
+    *refused.status_mut() = StatusCode::NOT_FOUND;
+    Some(refused)
+}
+
+async fn handle(service: S3Service, locks: Locks, request: Request<Incoming>) -> anyhow::Result<Response<s3s::Body>> {
     let carried_out = tokio::spawn(async move {
         let conditional = request.method() == Method::PUT && request.headers().contains_key(IF_NONE_MATCH);
         let mut hasher = DefaultHasher::new();

@@ -14,12 +14,15 @@ use realsyn_e2e::S3Server;
 use serde_json::Value;
 
 use super::support::NAMESPACE;
-use super::{Build, Controller};
+use super::support::story::{OPERATOR, Story};
+use super::{Build, LATER};
 
 /// How long a build may take to get a commit further, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// A process that works on a shard, as `pgrep -f` finds it; a shell with this in its own command line is none.
 const WORKER: &str = "[r]ealsyn stage ";
+/// The process of the controller's pod; its whole command line begins so.
+const CONTROLLER: &str = "^/usr/local/bin/realsyn-controller ";
 
 /// What happens to a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +38,7 @@ pub enum Injury {
     SuspendedAndResumed,
     ChangedTwiceInASecond,
     CommitsLate,
+    OperatorUpgraded,
 }
 
 const ALL: &[Injury] = &[
@@ -52,6 +56,7 @@ const ALL: &[Injury] = &[
     Injury::SuspendedAndResumed,
     Injury::ChangedTwiceInASecond,
     Injury::CommitsLate,
+    Injury::OperatorUpgraded,
 ];
 
 /// So many injuries: all of them in a random order, and again.
@@ -73,9 +78,10 @@ fn schedule(seed: u64, count: usize) -> VecDeque<Injury> {
 
 /// A cluster, and what it needs.
 pub struct Patient<'a> {
-    pub node: &'a Node,
+    pub story: &'a Story,
     pub s3: &'a mut S3Server,
-    pub controller: Option<Controller>,
+    /// The tag of the workers' image in the operator's settings.
+    pub tag: &'static str,
     /// The build that runs now.
     pub build: Build,
     /// Those that are still to come.
@@ -115,15 +121,10 @@ impl Patient<'_> {
                 self.on_a_worker(&["pkill", "-KILL", "-e", "-f", WORKER]).map(|said| one_line(&said))
             }
             Injury::ShimsKilled => {
-                self.node.exec(&["pkill", "-KILL", "-e", "-f", "containerd-shim-runc-v2"]).map(|said| one_line(&said))
+                self.node().exec(&["pkill", "-KILL", "-e", "-f", "containerd-shim-runc-v2"]).map(|said| one_line(&said))
             }
-            Injury::Killed(process) => self.node.restart(process).map(|()| "started again".to_owned()),
-            Injury::ControllerKilled => {
-                // Gone before its successor is there.
-                drop(self.controller.take());
-                self.controller = Some(Controller::start(self.node.kubeconfig()));
-                Ok("started again".to_owned())
-            }
+            Injury::Killed(process) => self.node().restart(process).map(|()| "started again".to_owned()),
+            Injury::ControllerKilled => self.kill_controller(),
             Injury::StoreKilled => self.s3.restart().map(|()| "started again".to_owned()),
             Injury::ScratchFilled => self.fill_scratch(),
             Injury::JobDeleted => {
@@ -132,8 +133,10 @@ impl Patient<'_> {
             Injury::NodeDrained => {
                 let drain =
                     ["drain", NODE_NAME, "--ignore-daemonsets", "--delete-emptydir-data", "--force", "--timeout=120s"];
-                let said = self.node.kubectl(&drain)?;
-                self.node.kubectl(&["uncordon", NODE_NAME])?;
+                let said = self.node().kubectl(&drain)?;
+                self.node().kubectl(&["uncordon", NODE_NAME])?;
+                // It went with everything else.
+                anyhow::ensure!(said.contains("realsyn-controller"), "{said}");
                 Ok(one_line(&said))
             }
             Injury::SuspendedAndResumed => {
@@ -152,51 +155,114 @@ impl Patient<'_> {
                 Ok(format!("there and back within {:.1} s", began.elapsed().as_secs_f64()))
             }
             Injury::CommitsLate => self.commit_late(),
+            Injury::OperatorUpgraded => self.upgrade(),
         }
     }
 
     /// Not a byte is left where pods have their scratch volumes and kubelet writes their settings, until a pod that came
     /// meanwhile has suffered from it.
     fn fill_scratch(&self) -> Result<String> {
-        let file = super::pods_folder(self.node).join("full");
+        let file = super::pods_folder(self.node()).join("full");
         // Those of the last time would be taken for this one's.
         self.kubectl(&["delete", "events", "--all"])?;
         let fill = "exec 2>/dev/null; head -c 100G /dev/zero >$0; df --output=avail $0 | tail -1";
-        let left = self.node.exec(&["bash", "-c", fill, &file.display().to_string()])?;
+        let left = self.node().exec(&["bash", "-c", fill, &file.display().to_string()])?;
         anyhow::ensure!(left.trim() == "0", "{left} KiB are left");
         let suffered = until(PATIENCE, "a pod to suffer", || {
             let events =
                 self.kubectl(&["get", "events", "-o", "jsonpath={range .items[*]}{.message}{\"\\n\"}{end}"])?;
             Ok(events.contains("no space left on device") || self.is_published())
         });
-        self.node.exec(&["rm", &file.display().to_string()])?;
+        self.node().exec(&["rm", &file.display().to_string()])?;
         suffered?;
         Ok("a pod could not be set up".to_owned())
     }
 
-    /// A worker stops in the middle of its task, its pod is taken for dead, another does the work; then it goes on.
-    fn commit_late(&self) -> Result<String> {
-        // The shim that would kill it must not be told to, or its late commit would never come.
+    /// The process in the controller's pod dies at once; kubelet starts another in the same pod.
+    fn kill_controller(&self) -> Result<String> {
+        let starts = || {
+            let counts = "jsonpath={.items[*].status.containerStatuses[*].restartCount}";
+            self.node().kubectl(&["get", "pods", "-n", OPERATOR, "-o", counts])
+        };
+        let mut said = None;
+        let mut before = String::new();
+        // It may be on its way to another pod.
+        until(PATIENCE, "a controller to kill", || {
+            before = starts()?;
+            said = self.node().exec(&["pkill", "-KILL", "-e", "-f", CONTROLLER]).ok();
+            Ok(said.is_some())
+        })?;
+        until(PATIENCE, "the controller to be started again", || Ok(starts()? != before))?;
+        Ok(one_line(&said.unwrap_or_default()))
+    }
+
+    /// A worker stops in the middle of its task: its process, and the name of its host.
+    fn freeze(&self) -> Result<[String; 2]> {
         let freeze = format!(
-            "set -e; pid=$(pgrep -o -f '{WORKER}'); kill -STOP $pid; shim=$(ps -o ppid= -p $pid | tr -d ' '); kill -STOP $shim; \
-             echo $pid $shim $(tr '\\0' '\\n' </proc/$pid/environ | sed -n 's/^HOSTNAME=//p')"
+            "set -e; pid=$(pgrep -o -f '{WORKER}'); kill -STOP $pid; \
+             echo $pid $(tr '\\0' '\\n' </proc/$pid/environ | sed -n 's/^HOSTNAME=//p')"
         );
         let said = self.on_a_worker(&["bash", "-c", &freeze])?;
-        let [pid, shim, host] = said.split_whitespace().collect::<Vec<_>>()[..] else {
-            anyhow::bail!("froze {said:?}")
-        };
-        let thaw = |pid: &str| self.node.exec(&["kill", "-CONT", pid]);
-        let done = self.replaced(host);
-        thaw(pid)?;
+        let words: Vec<String> = said.split_whitespace().map(str::to_owned).collect();
+        words.try_into().map_err(|words| anyhow::anyhow!("froze {words:?}"))
+    }
+
+    fn thaw(&self, pid: &str) -> Result<String> {
+        self.node().exec(&["kill", "-CONT", pid])
+    }
+
+    /// A worker stops in the middle of its task, its pod is taken for dead, another does the work; then it goes on.
+    fn commit_late(&self) -> Result<String> {
+        let [pid, host] = self.freeze()?;
+        // The shim that would kill it must not be told to, or its late commit would never come.
+        let freeze_shim = format!("shim=$(ps -o ppid= -p {pid} | tr -d ' '); kill -STOP $shim && echo $shim");
+        let shim = self.node().exec(&["bash", "-c", &freeze_shim])?;
+        let done = self.replaced(&host);
+        self.thaw(&pid)?;
         let gone = until(PATIENCE, "the late worker to end", || {
-            let state = self.node.exec(&["bash", "-c", &format!("ps -o stat= -p {pid} || true")])?;
+            let state = self.node().exec(&["bash", "-c", &format!("ps -o stat= -p {pid} || true")])?;
             // Its shim, which would reap it, is still frozen.
             Ok(state.trim().is_empty() || state.trim().starts_with('Z'))
         });
-        thaw(shim)?;
+        self.thaw(shim.trim())?;
         done?;
         gone?;
         Ok(format!("{host} went on after another had done its task"))
+    }
+
+    /// The operator is upgraded by Helm while a worker is in the middle of its task: its Job goes on, and what it works for
+    /// keeps the image of workers that it began with.
+    fn upgrade(&mut self) -> Result<String> {
+        let [pid, host] = self.freeze()?;
+        let done = self.upgraded_beside(&host);
+        self.thaw(&pid)?;
+        done
+    }
+
+    fn upgraded_beside(&mut self, host: &str) -> Result<String> {
+        let (job, _) = host.rsplit_once('-').context("the host name of an indexed pod")?;
+        let get = |what: &str, fields: &str| self.kubectl(&["get", what, "-o", &format!("jsonpath={fields}")]);
+        let job = format!("job/{job}");
+        let owner = get(&job, "{.metadata.ownerReferences[0].kind}/{.metadata.ownerReferences[0].name}")?;
+        let state = || {
+            let at_work = get(&job, "{.metadata.uid} {..containers[0].image}")?;
+            anyhow::Ok((at_work, get(&owner, "{.status.workerImage}")?))
+        };
+        let (before, led) = (state()?, self.story.leader());
+        let tag = if self.tag == LATER { "test" } else { LATER };
+        self.story.upgrade(&format!("worker.image.tag={tag}"));
+        until(PATIENCE, "another controller to lead", || {
+            let leader = self.story.leader();
+            Ok(!leader.is_empty() && leader != led)
+        })?;
+        // Asked to try again what has failed, it writes down that it was asked: it has looked at everything then.
+        let token = format!("upgraded-{}", self.injuries.len());
+        self.kubectl(&["annotate", "--overwrite", &owner, &format!("realsyn.dev/retry={token}")])?;
+        until(PATIENCE, "it to look", || Ok(get(&owner, "{.status.retried}")? == token))?;
+        let after = state()?;
+        anyhow::ensure!(after == before, "{before:?} became {after:?}");
+        self.tag = tag;
+        Ok(format!("{job} of {owner} goes on with {}, and others begin with the tag {tag}", before.1))
     }
 
     /// Treats the pod with this host name as the cluster treats those of a dead node, and waits until another has done its
@@ -221,7 +287,7 @@ impl Patient<'_> {
     fn on_a_worker(&self, command: &[&str]) -> Result<String> {
         let mut said = None;
         until(PATIENCE, "a worker to injure", || {
-            said = self.node.exec(command).ok();
+            said = self.node().exec(command).ok();
             Ok(said.is_some() || self.is_published())
         })?;
         said.context("the last worker ended before it could be injured: another seed injures earlier")
@@ -234,7 +300,7 @@ impl Patient<'_> {
 
     /// Waits until a worker is at work; false if there is nothing left to do.
     fn at_work(&self) -> bool {
-        let works = || self.node.exec(&["pgrep", "-f", WORKER]).is_ok();
+        let works = || self.node().exec(&["pgrep", "-f", WORKER]).is_ok();
         let waited = until(PATIENCE, "a worker", || Ok(works() || self.is_published()));
         waited.unwrap_or_else(|error| panic!("{error:#}\n{}", self.state()));
         !self.is_published()
@@ -253,8 +319,12 @@ impl Patient<'_> {
         self.kubectl(&["get", "rsb,rsr,jobs,pods", "-o", "wide"]).unwrap_or_default()
     }
 
+    fn node(&self) -> &Node {
+        &self.story.node
+    }
+
     fn kubectl(&self, arguments: &[&str]) -> Result<String> {
-        self.node.kubectl(&[&["-n", NAMESPACE], arguments].concat())
+        self.node().kubectl(&[&["-n", NAMESPACE], arguments].concat())
     }
 }
 

@@ -1,51 +1,36 @@
-//! The operator on a real Kubernetes node: real API server, scheduler, kubelet and containerd, a real S3 server, the very
-//! image of the Dockerfile, and the very files that a local run takes. Whatever is done to the cluster while the build runs,
-//! what comes out has the local run's digest, and nothing that was sealed has run again.
+//! The operator on a real Kubernetes node, as its charts install it: real API server, scheduler, kubelet and containerd, a
+//! real S3 server, the very images of the Dockerfiles, and the very files that a local run takes. Whatever is done to the
+//! cluster and to the operator while the build runs, what comes out has the local run's digest, and nothing that was sealed
+//! has run again. Then a person asks what became of it.
 //!
 //! Needs root, the binaries of `e2e/cluster`, the models and the OpenStax sample; skipped loudly where one is missing.
 
+mod asked;
 mod chaos;
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use chaos::{Patient, Recorder, names_below};
-use realsyn_cluster::{HOST_ADDRESS, Node, Options, until};
+use realsyn_cluster::{Binaries, HOST_ADDRESS, Node, skip};
 use realsyn_e2e::{S3Server, binary, sample, write_corpus};
-use support::{NAMESPACE, WORKER, give_scratch_space, import_images, inputs, open_folder, tenant, volume, workspace};
+use support::story::{OPERATOR, Story};
+use support::{NAMESPACE, WORKER, give_scratch_space, import_images, inputs, open_folder, tenant, volume};
 
 /// How long a build may take here; it takes about five minutes on two idle cores.
 const PATIENCE: &str = "1500s";
 
+/// How long a pod may take to start.
+const SOON: Duration = Duration::from_secs(120);
+
 /// The size of the disk of pods.
 const SCRATCH: &str = "size=256m";
 
-/// The controller as a process of this machine, killed when dropped.
-struct Controller {
-    child: Child,
-}
-
-impl Controller {
-    fn start(kubeconfig: &Path) -> Self {
-        let child = Command::new(binary("realsyn-controller").unwrap())
-            .args(["--worker-image", WORKER, "--no-lease", "--port", "0", "--log-format", "text"])
-            .env("KUBECONFIG", kubeconfig)
-            .spawn()
-            .unwrap();
-        Self { child }
-    }
-}
-
-impl Drop for Controller {
-    fn drop(&mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-}
+/// The tag of the workers' image in a later version of the operator.
+const LATER: &str = "later";
 
 /// A build, its release, and their files.
 pub struct Build {
@@ -138,25 +123,34 @@ fn local_digest(folder: &Path, file: &Path, models: &Path, pictures: &Path) -> S
 #[test]
 fn a_build_on_a_real_node_ends_with_the_digest_of_the_local_run() {
     const NAME: &str = "a_build_on_a_real_node_ends_with_the_digest_of_the_local_run";
+    let helm = Binaries::default_folder().require_tool("helm").map_err(|error| error.to_string());
     let Some((models, openstax)) = inputs(NAME) else { return };
+    if skip(NAME, helm.err()) {
+        return;
+    }
     let pictures = openstax.join("images").canonicalize().unwrap();
     let folder = open_folder();
     write_corpus(&folder.path().join("corpus"), &sample(&openstax, 6, 160).unwrap(), 3).unwrap();
 
-    let node = Node::start(&Options::default()).unwrap();
-    let mut s3 = S3Server::start_on(&folder.path().join("s3"), HOST_ADDRESS.parse::<Ipv4Addr>().unwrap()).unwrap();
+    let story =
+        Story::begin(&[&["get", "rsb,rsr,jobs,pods", "-A", "-o", "wide"], &["get", "rsb,rsr", "-A", "-o", "yaml"]]);
+    let node = &story.node;
+    let mut s3 = S3Server::start_on(&folder.path().join("s3"), HOST_ADDRESS.parse().unwrap()).unwrap();
     let build = Build::new(1, folder.path(), &models, &s3);
     let expected = local_digest(folder.path(), &build.file, &models, &pictures);
 
-    give_scratch_space(&node);
+    give_scratch_space(node);
     // A disk of its own, which can be filled.
-    let pods = pods_folder(&node).display().to_string();
+    let pods = pods_folder(node).display().to_string();
     node.exec(&["mount", "-t", "tmpfs", "-o", SCRATCH, "scratch", &pods]).unwrap();
-    import_images(&node, folder.path(), None, &[("cpu.Dockerfile", "realsyn", WORKER)]);
-    for crd in ["realsynbuilds.yaml", "realsynreleases.yaml"] {
-        let crd = workspace().join("crds/generated").join(crd);
-        node.kubectl(&["apply", "--server-side", "-f", crd.to_str().unwrap()]).unwrap();
-    }
+    let images = [
+        ("cpu.Dockerfile", "realsyn", WORKER),
+        ("controller.Dockerfile", "realsyn-controller", "realsyn.dev/controller:test"),
+    ];
+    import_images(node, folder.path(), None, &images);
+    node.name_image(WORKER, &WORKER.replace("test", LATER)).unwrap();
+    story.says("images built");
+    is_ready_only_with_its_definitions(&story);
     node.apply(&format!(
         "{}{}{}{}",
         tenant(),
@@ -165,16 +159,10 @@ fn a_build_on_a_real_node_ends_with_the_digest_of_the_local_run() {
         volume("models", &models.canonicalize().unwrap()),
     ))
     .unwrap();
-    let controller = Controller::start(node.kubeconfig());
     let kubectl = |args: &[&str]| node.kubectl(&[&["-n", NAMESPACE], args].concat());
-    until(Duration::from_secs(60), "the API to know the kinds", || {
-        Ok(node.kubectl(&["wait", "--for=condition=Established", "crd/realsynbuilds.realsyn.dev"]).is_ok())
-    })
-    .unwrap();
 
-    let recorder = Recorder::start(&node);
-    let mut patient =
-        Patient { node: &node, s3: &mut s3, controller: Some(controller), build, injuries: chaos::injuries() };
+    let recorder = Recorder::start(node);
+    let mut patient = Patient { story: &story, s3: &mut s3, tag: "test", build, injuries: chaos::injuries() };
     // Another build suffers what is left when one is published.
     for number in 2.. {
         let build = &patient.build;
@@ -202,15 +190,26 @@ fn a_build_on_a_real_node_ends_with_the_digest_of_the_local_run() {
         patient.build = Build::new(number, folder.path(), &models, patient.s3);
     }
 
-    // What a person asks beside the store, in pods with his own rights.
-    let plugin = |args: &[&str]| {
-        let mut command = Command::new(binary("kubectl-realsyn").unwrap());
-        let output = command.args(args).args(["-n", NAMESPACE]).env("KUBECONFIG", node.kubeconfig()).output().unwrap();
-        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).unwrap()
+    asked::asks(&story, &patient.build, &expected);
+}
+
+/// The controller without its kinds of objects says that it is not ready, and so does Helm; with them it is, by itself.
+fn is_ready_only_with_its_definitions(story: &Story) {
+    const VALUES: &str = "log.format=text";
+    let early = story.install_operator(VALUES, "15s").unwrap_err().to_string();
+    assert!(early.contains("helm"), "{early}");
+    let probe = || {
+        let address = ["get", "pods", "-n", OPERATOR, "-o", "jsonpath={.items[0].status.podIP}"];
+        let url = format!("http://{}:8080/readyz", story.node.kubectl(&address).unwrap_or_default());
+        story.node.exec(&["curl", "-s", "-w", "%{http_code}", &url]).unwrap_or_default()
     };
-    let planned = plugin(&["plan", "-f", patient.build.file.to_str().unwrap()]);
-    assert!(planned.contains(" 0 stages to run"), "{planned}");
-    let held = plugin(&["affected", &"0".repeat(32)]);
-    assert!(held.starts_with(&format!("part-v1: does not hold it (digest {}", &expected[..8])), "{held}");
+    story.until(SOON, "the controller waits for its definitions", || {
+        let said = probe();
+        said.contains("waiting for the CustomResourceDefinitions") && said.ends_with("503")
+    });
+    story.install_definitions();
+    story.until(SOON, "the controller is ready", || probe().ends_with("200"));
+    story.install_operator(VALUES, "5m").unwrap();
+    let pod = story.kubectl(&["get", "pods", "-n", OPERATOR, "-o", "jsonpath={.items[*].metadata.name}"]);
+    story.until(SOON, "its pod leads", || story.leader() == pod);
 }

@@ -4,8 +4,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use anyhow::{Result, ensure};
 use realsyn_cluster::{Binaries, Node, Options, until};
-use realsyn_e2e::S3Server;
+use realsyn_e2e::{S3Server, binary};
 use serde_json::{Value, json};
 
 use super::{NAMESPACE, workspace};
@@ -54,31 +55,60 @@ impl Story {
         self.says(what);
     }
 
-    fn helm(&self, line: &[&str]) {
+    fn helm(&self, line: &[&str]) -> Result<()> {
         let mut helm = Command::new(Binaries::default_folder().path("helm"));
-        let done = helm.args(line).current_dir(workspace()).env("KUBECONFIG", self.node.kubeconfig()).output().unwrap();
-        assert!(done.status.success(), "helm {line:?}: {}", String::from_utf8_lossy(&done.stderr));
+        let done = helm.args(line).current_dir(workspace()).env("KUBECONFIG", self.node.kubeconfig()).output()?;
+        ensure!(done.status.success(), "helm {line:?}: {}", String::from_utf8_lossy(&done.stderr));
+        Ok(())
     }
 
-    /// The charts, as a person installs them, over the images that tests build.
+    /// The charts, as a person installs them; returns once the controller is ready.
     pub fn install(&self, values: &str) {
-        self.helm(&["install", "realsyn-crds", "charts/realsyn-crds"]);
+        self.install_definitions();
+        self.install_operator(values, "5m").unwrap();
+    }
+
+    /// The chart of the CustomResourceDefinitions alone.
+    pub fn install_definitions(&self) {
+        self.helm(&["install", "realsyn-crds", "charts/realsyn-crds"]).unwrap();
+    }
+
+    /// The operator's chart alone, over the images that tests build; once more where that was in vain.
+    ///
+    /// # Errors
+    /// The controller is not ready within `patience`, as Helm writes times.
+    pub fn install_operator(&self, values: &str, patience: &str) -> Result<()> {
         let images =
             "image.tag=test,image.pullPolicy=Never,worker.image.tag=test,worker.image.repository=realsyn.dev/worker";
-        let operator = ["install", "realsyn-operator", "charts/realsyn-operator", "--create-namespace"];
-        self.helm(&[&operator[..], &["-n", OPERATOR, "--set", images, "--set", values]].concat());
+        let operator = ["upgrade", "--install", "realsyn-operator", "charts/realsyn-operator", "--create-namespace"];
+        let wait = ["--wait", "--timeout", patience];
+        self.helm(&[&operator[..], &wait, &["-n", OPERATOR, "--set", images, "--set", values]].concat())
     }
 
     /// The operator, as a person upgrades it, with other values; returns once another pod is ready.
     pub fn upgrade(&self, values: &str) {
         let operator = ["upgrade", "realsyn-operator", "charts/realsyn-operator", "--reuse-values", "--wait"];
-        self.helm(&[&operator[..], &["-n", OPERATOR, "--set", values]].concat());
+        self.helm(&[&operator[..], &["-n", OPERATOR, "--set", values]].concat()).unwrap();
     }
 
     /// The charts, as a person removes them.
     pub fn uninstall(&self) {
-        self.helm(&["uninstall", "realsyn-operator", "-n", OPERATOR, "--wait"]);
-        self.helm(&["uninstall", "realsyn-crds"]);
+        self.helm(&["uninstall", "realsyn-operator", "-n", OPERATOR, "--wait"]).unwrap();
+        self.helm(&["uninstall", "realsyn-crds"]).unwrap();
+    }
+
+    /// Which controller leads; nobody, if it is empty.
+    pub fn leader(&self) -> String {
+        self.kubectl(&["get", "lease", "-n", OPERATOR, "-o", "jsonpath={..holderIdentity}"])
+    }
+
+    /// The plugin of kubectl, in the namespace of builds: whether it ended well, and all that it printed.
+    pub fn plugin(&self, arguments: &[&str]) -> (bool, String) {
+        let mut plugin = Command::new(binary("kubectl-realsyn").unwrap());
+        plugin.args(arguments).args(["-n", NAMESPACE]).env("KUBECONFIG", self.node.kubeconfig());
+        let done = plugin.output().unwrap();
+        let said = [done.stdout, done.stderr].concat();
+        (done.status.success(), String::from_utf8_lossy(&said).into_owned())
     }
 
     /// A condition of a build.

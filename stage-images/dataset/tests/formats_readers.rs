@@ -258,7 +258,8 @@ fn openstax_is_read_whole() {
         .map(PathBuf::from)
         .unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/openstax"));
     if !root.is_dir() {
-        eprintln!("SKIPPED: no OpenStax sample at {}; set REALSYN_OPENSTAX", root.display());
+        let why = format!("no OpenStax sample at {}; set REALSYN_OPENSTAX", root.display());
+        realsyn_skip::skipped("openstax_is_read_whole", why);
         return;
     }
     let (mut documents, mut images, mut alts) = (0, 0, 0);

@@ -123,7 +123,7 @@ fn in_child(mut command: Command, name: &str, folder: &Path) -> bool {
             true
         }
         Err(error) => {
-            eprintln!("SKIPPED: a child process could not be started: {error}");
+            realsyn_skip::skipped(name, format!("a child process could not be started: {error}"));
             false
         }
     }
@@ -204,7 +204,10 @@ fn a_full_file_system_is_told_apart() {
         .stderr(Stdio::null())
         .status();
     if !mount.is_ok_and(|status| status.success()) {
-        eprintln!("SKIPPED: only root can mount the small file system that this test fills");
+        realsyn_skip::skipped(
+            "a_full_file_system_is_told_apart",
+            "only root can mount the small file system that this test fills",
+        );
         return;
     }
     let filled = std::panic::catch_unwind(|| fill(folder.path(), 1 << 20));

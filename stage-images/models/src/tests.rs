@@ -52,7 +52,8 @@ pub(crate) fn folder(model: &str) -> Option<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.cache/models");
     let folder = std::env::var_os("REALSYN_MODELS").map_or(workspace, PathBuf::from).join(model);
     if !folder.is_dir() {
-        eprintln!("SKIPPED: {} is not there; run scripts/fetch-models.py and set REALSYN_MODELS", folder.display());
+        let why = format!("{} is not there; run scripts/fetch-models.py and set REALSYN_MODELS", folder.display());
+        realsyn_skip::skipped(model, why);
         return None;
     }
     Some(folder)

@@ -72,7 +72,8 @@ fn planted_copies_are_found_and_hard_negatives_are_not() {
 #[test]
 fn photographs_are_found_again_and_not_merged() {
     let Some(paths) = openstax() else {
-        eprintln!("SKIPPED: no OpenStax sample; set REALSYN_OPENSTAX to its folder");
+        let why = "no OpenStax sample; set REALSYN_OPENSTAX to its folder";
+        realsyn_skip::skipped("photographs_are_found_again_and_not_merged", why);
         return;
     };
     let load = |i: usize| decode(&std::fs::read(&paths[i]).unwrap(), &DecodeLimits::default()).unwrap().rgb;

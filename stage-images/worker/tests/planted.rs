@@ -84,7 +84,7 @@ fn prepare() -> Option<Fixture> {
     let (models, openstax) = (or("REALSYN_MODELS", ".cache/models"), or("REALSYN_OPENSTAX", "../shared/data/openstax"));
     for needed in [models.join("demo-clip"), openstax.join("astronomy.parquet")] {
         if !needed.exists() {
-            eprintln!("SKIPPED: {} is not there", needed.display());
+            realsyn_skip::skipped("planted", format!("{} is not there", needed.display()));
             return None;
         }
     }

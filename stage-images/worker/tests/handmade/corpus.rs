@@ -46,7 +46,7 @@ impl Handmade {
             (at("REALSYN_MODELS", ".cache/models"), at("REALSYN_OPENSTAX", "../shared/data/openstax"));
         for needed in [models.join("demo-clip"), openstax.join("images")] {
             if !needed.exists() {
-                eprintln!("SKIPPED: {} is not there", needed.display());
+                realsyn_skip::skipped("handmade", format!("{} is not there", needed.display()));
                 return None;
             }
         }

@@ -19,7 +19,7 @@ const OF_RELEASE: &str = "---\napiVersion: realsyn.dev/v1alpha1\nkind: RealSynRe
 #[test]
 fn a_reader_that_knows_only_the_pages_makes_every_digest_anew() {
     let Some(python) = std::env::var_os("REALSYN_PYTHON") else {
-        eprintln!("SKIPPED: REALSYN_PYTHON names no interpreter");
+        realsyn_skip::skipped("reference", "REALSYN_PYTHON names no interpreter");
         return;
     };
     let Some(f) = Fixture::new(8, 120) else { return };

@@ -29,7 +29,7 @@ impl Fixture {
             (at("REALSYN_MODELS", ".cache/models"), at("REALSYN_OPENSTAX", "../shared/data/openstax"));
         for needed in [models.join("demo-clip"), openstax.join("astronomy.parquet")] {
             if !needed.exists() {
-                eprintln!("SKIPPED: {} is not there", needed.display());
+                realsyn_skip::skipped(env!("CARGO_CRATE_NAME"), format!("{} is not there", needed.display()));
                 return None;
             }
         }

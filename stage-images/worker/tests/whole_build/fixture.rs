@@ -60,7 +60,7 @@ fn place(variable: &str, path: &str, needed: &str) -> Option<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let place = std::env::var_os(variable).map_or_else(|| workspace.join(path), PathBuf::from);
     if !place.join(needed).exists() {
-        eprintln!("SKIPPED: {} is not there", place.join(needed).display());
+        realsyn_skip::skipped("whole_build", format!("{} is not there", place.join(needed).display()));
         return None;
     }
     Some(place)

@@ -47,7 +47,8 @@ fn texts_are_written_as_clip_sees_them() {
     let Some((f, _one)) = fixture() else { return };
     let merges = f.models.join("demo-clip").join(MERGES);
     if !merges.exists() {
-        eprintln!("SKIPPED: clip-merges is not among the models; run scripts/fetch-models.py");
+        let why = "clip-merges is not among the models; run scripts/fetch-models.py";
+        realsyn_skip::skipped("texts_are_written_as_clip_sees_them", why);
         return;
     }
     f.copy_of_the_reference("surface");
@@ -161,7 +162,7 @@ fn a_release_knows_what_it_holds() {
 fn foreign_tools_read_the_release() {
     let Some((f, _one)) = fixture() else { return };
     let Some(python) = std::env::var_os("REALSYN_PYTHON") else {
-        eprintln!("SKIPPED: REALSYN_PYTHON names no interpreter");
+        realsyn_skip::skipped("foreign_tools_read_the_release", "REALSYN_PYTHON names no interpreter");
         return;
     };
     let outcome = f.run("reference", &Change::default(), false, &TWO).unwrap();
