@@ -17,6 +17,7 @@ use crate::cache::pods::HeldPod;
 use crate::clean_up::Wishes;
 use crate::gpu::nodes::Nodes;
 use crate::kinds::Kind;
+use crate::kueue::HeldWorkload;
 use crate::machine::Trouble;
 use crate::metrics::Metrics;
 use crate::text::sentence;
@@ -36,6 +37,8 @@ pub struct Options {
     pub gpus: bool,
     /// Whether nodes in quarantine are tainted.
     pub taint_nodes: bool,
+    /// Whether Kueue, where it is, is asked why Jobs of queues wait.
+    pub kueue: bool,
     /// The namespace of the GPU agents' Leases; without it nobody asks whether agents live.
     pub agents_namespace: Option<String>,
     /// Where workers send their spans.
@@ -58,6 +61,8 @@ pub struct Context {
     pub jobs: Arc<Cache<HeldJob>>,
     /// Our pods.
     pub pods: Arc<Cache<HeldPod>>,
+    /// What Kueue says of our Jobs.
+    pub workloads: Arc<Cache<HeldWorkload>>,
     /// What is to become of the work of deleted builds.
     pub wishes: Wishes,
     /// Warnings about Jobs.

@@ -59,6 +59,7 @@ impl Site {
             concurrency: 4,
             gpus: false,
             taint_nodes: false,
+            kueue: false,
             agents_namespace: None,
             worker_otlp_endpoint: None,
             server: realsyn_objects::server::Settings {

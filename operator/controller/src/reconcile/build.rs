@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::validate::{Checked, Status};
 use crate::context::Options;
 use crate::kinds::{Kind, KindExt};
+use crate::kueue::QUEUE;
 use crate::machine::{Action, Order, State, Work};
 use crate::names;
 use crate::text::label_value;
@@ -163,7 +164,7 @@ fn job(kind: Kind, object: &DynamicObject, checked: &Checked, state: &State, ord
     args.extend(["--report".to_owned(), "/dev/termination-log".to_owned()]);
     spec["podReplacementPolicy"] = json!("Failed");
     if let Some(queue) = &plan.build.queue_name {
-        labels.insert("kueue.x-k8s.io/queue-name".to_owned(), queue.clone());
+        labels.insert(QUEUE.to_owned(), queue.clone());
         spec["suspend"] = json!(true);
     }
     if gpus.is_some() {

@@ -26,6 +26,7 @@ fn options() -> Options {
         concurrency: 1,
         gpus: true,
         taint_nodes: false,
+        kueue: false,
         agents_namespace: None,
         worker_otlp_endpoint: Some(COLLECTOR.to_owned()),
         server: server::Settings { image: "vllm@sha256:2".to_owned(), patience: None },
