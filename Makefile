@@ -55,7 +55,7 @@ e2e: models build kubernetes
 	REALSYN_MODELS=$(abspath $(MODELS)) REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) REALSYN_REQUIRE_CLUSTER=1 \
 	    cargo test --workspace --test server -- --ignored --nocapture
 	REALSYN_MODELS=$(abspath $(MODELS)) REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) REALSYN_REQUIRE_CLUSTER=1 \
-	    cargo test --workspace --test operator --test mistakes --test gpus --test control_plane --test faults --test fields --test foreign --test deletion --test reactions --test rules --test quarantine --test rights --test unstarted --test cli --test gpu_node --test node --test images \
+	    cargo test --workspace --test operator --test mistakes --test gpus --test control_plane --test faults --test fields --test release_fields --test queue --test foreign --test deletion --test reactions --test rules --test quarantine --test rights --test unstarted --test cli --test gpu_node --test node --test images \
 	    -- --nocapture
 
 # The operator's builds on that node under fifty injuries instead of fifteen.
@@ -67,7 +67,7 @@ soak-e2e: models build kubernetes
 e2e-oldest: models build kubernetes
 	e2e/cluster/build-binaries.sh $(KUBERNETES) oldest
 	REALSYN_KUBERNETES=$(abspath $(KUBERNETES))/oldest REALSYN_REQUIRE_CLUSTER=1 \
-	    cargo test --workspace --test control_plane --test fields --test foreign --test deletion --test reactions --test rules --test quarantine --test rights --test unstarted --test cli --test gpu_node -- --nocapture
+	    cargo test --workspace --test control_plane --test fields --test release_fields --test queue --test foreign --test deletion --test reactions --test rules --test quarantine --test rights --test unstarted --test cli --test gpu_node -- --nocapture
 	REALSYN_KUBERNETES=$(abspath $(KUBERNETES))/oldest REALSYN_REQUIRE_CLUSTER=1 QUIET=1 e2e/charts/check.sh
 
 # Every write of the controller gone wrong in every way, on a real API server: about an hour.

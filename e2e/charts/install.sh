@@ -32,6 +32,16 @@ for text in open(sys.argv[1]).read().split("\n---\n"):
     if "apiVersion: monitoring.coreos.com" not in text:
         print("---\n" + text)
 PY
+# And to whoever looks without a server, by that one's own schemas; definitions as it has them once the charts are installed.
+kubectl get --raw /openapi/v2 | python3 "$here/schemas.py" "$work/schemas"
+kubeconform_all() {
+  kubeconform -strict -summary -skip ServiceMonitor,PrometheusRule -schema-location "$work/schemas/{{ .ResourceKind }}{{ .KindSuffix }}.json" "$@"
+}
+yes "kubeconform: what the charts render" kubeconform_all "$work"/{crds,default,everything,namespaced}.yaml
+sed 's/^  replicas: .*/  replica: 1/' "$work/default.yaml" >"$work/unknown.yaml"
+no "kubeconform: a field that the API does not have" "replica" kubeconform_all "$work/unknown.yaml"
+sed 's/^  replicas: .*/  replicas: one/' "$work/default.yaml" >"$work/mistyped.yaml"
+no "kubeconform: a value of another type" "replicas" kubeconform_all "$work/mistyped.yaml"
 yes "everything on" quietly apply_dry -f "$work/known.yaml"
 yes "namespaced" quietly apply_dry -f "$work/namespaced.yaml"
 for file in manifests/examples/*.yaml manifests/examples/*/*.yaml manifests/gitops/datasets/*/{build,release}.yaml; do

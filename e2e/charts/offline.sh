@@ -69,6 +69,7 @@ watch.namespaces={a,b}
 watch.namespaces={A}
 watch.namespace=a
 maxPods=0
+kueue.enabled=1
 concurrency=0
 log.format=xml
 log.level=info

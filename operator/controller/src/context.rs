@@ -19,6 +19,7 @@ use crate::cache::pods::HeldPod;
 use crate::clean_up::Wishes;
 use crate::gpu::nodes::Nodes;
 use crate::kinds::{Kind, KindExt};
+use crate::kueue::HeldWorkload;
 use crate::machine::Trouble;
 use crate::metrics::Metrics;
 use crate::text::sentence;
@@ -40,6 +41,8 @@ pub struct Options {
     pub gpus: bool,
     /// Whether nodes in quarantine are tainted.
     pub taint_nodes: bool,
+    /// Whether Kueue, where it is, is asked why Jobs of queues wait.
+    pub kueue: bool,
     /// The namespace of the GPU agents' Leases; without it nobody asks whether agents live.
     pub agents_namespace: Option<String>,
     /// Where workers send their spans.
@@ -62,6 +65,8 @@ pub struct Context {
     pub jobs: Arc<Cache<HeldJob>>,
     /// Our pods.
     pub pods: Arc<Cache<HeldPod>>,
+    /// What Kueue says of our Jobs.
+    pub workloads: Arc<Cache<HeldWorkload>>,
     /// What is to become of the work of deleted builds.
     pub wishes: Wishes,
     /// Warnings about Jobs.

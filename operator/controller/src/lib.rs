@@ -11,6 +11,7 @@ pub mod clean_up;
 pub mod context;
 pub mod gpu;
 pub mod health;
+pub mod kueue;
 pub mod lease;
 pub mod machine;
 pub mod metrics;

@@ -50,6 +50,9 @@ struct Flags {
     /// The namespace in which the GPU agents renew their Leases: what one that is silent said last is not believed.
     #[arg(long, requires = "gpus")]
     gpu_agents_namespace: Option<String>,
+    /// Ask Kueue, where it is installed, why Jobs of queues wait.
+    #[arg(long)]
+    kueue: bool,
     /// How logs are written. `RUST_LOG` says which.
     #[arg(long, value_enum, default_value_t = LogFormat::Json)]
     log_format: LogFormat,
@@ -103,6 +106,7 @@ async fn main() -> Result<()> {
         resync: Duration::from_secs(flags.resync),
         gpus: flags.gpus,
         taint_nodes: !flags.no_taints,
+        kueue: flags.kueue,
         agents_namespace: flags.gpu_agents_namespace,
         worker_otlp_endpoint: flags.worker_otlp_endpoint.filter(|endpoint| !endpoint.is_empty()),
         server: server::Settings { image: flags.server_image, patience: flags.server_patience },

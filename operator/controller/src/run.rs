@@ -30,6 +30,7 @@ use crate::gpu::guard::{Changed, Guard};
 use crate::gpu::nodes::{GpuNode, Nodes, strip_gpu_node, strip_node};
 use crate::health::Health;
 use crate::kinds::{Kind, KindExt};
+use crate::kueue;
 use crate::lease::Contender;
 use crate::metrics::Metrics;
 use crate::names;
@@ -86,6 +87,7 @@ pub async fn run(client: Client, options: Options, process: Process, stop: watch
         releases: caches.releases.as_reader(),
         jobs: caches.jobs.clone(),
         pods: caches.pods.clone(),
+        workloads: Arc::default(),
         events: caches.events.as_reader(),
         wishes: caches.wishes.as_reader(),
         metrics: metrics.clone(),
@@ -99,6 +101,12 @@ pub async fn run(client: Client, options: Options, process: Process, stop: watch
     let (release_queue, releases) = unbounded();
     let queues = Queues::new(build_queue, release_queue, context.clone());
     caches.follow(&mut tasks, &client, &options, &queues, &health, &metrics);
+    if options.kueue {
+        // Nobody waits for it: what may be absent says nothing of whether this process is ready.
+        let watched = Watched { name: "workloads", health: health.clone(), metrics: metrics.clone() };
+        let (workloads, q) = (context.workloads.clone(), queues.clone());
+        tasks.spawn(kueue::watch(watched, client.clone(), options.namespace.clone(), workloads, move |job| q.job(job)));
+    }
     tasks.spawn(clean_up::run(context.clone()));
     if options.gpus {
         let (tell, told) = unbounded();

@@ -64,6 +64,7 @@ impl Site {
             resync: std::time::Duration::from_secs(2),
             gpus: false,
             taint_nodes: false,
+            kueue: false,
             agents_namespace: None,
             worker_otlp_endpoint: None,
             server: realsyn_objects::server::Settings {

@@ -137,7 +137,7 @@ where
 }
 
 /// The UID of an object's controller; empty without one.
-fn controller(metadata: &ObjectMeta) -> &str {
+pub fn controller(metadata: &ObjectMeta) -> &str {
     let owners = metadata.owner_references.as_deref().unwrap_or_default();
     owners.iter().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.as_str()).unwrap_or_default()
 }

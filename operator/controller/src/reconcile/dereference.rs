@@ -81,6 +81,12 @@ pub async fn dereference(kind: Kind, object: &DynamicObject, context: &Context) 
             let live = live.items.iter().map(HeldPod::from);
             pods = live.filter(|pod| **pod.owner() == *job.uid).map(|pod| pod.seen).collect();
         }
+        // What a Job itself says is that it is suspended; Kueue knows why.
+        if let Some(trouble) = &mut job.trouble
+            && let Some(says) = context.workloads.of(&job.uid).iter().find_map(|workload| workload.says.clone())
+        {
+            *trouble = says;
+        }
         if pods.is_empty() && job.is_active() {
             job.trouble = job.trouble.or_else(|| context.event_of(&job.uid));
         }

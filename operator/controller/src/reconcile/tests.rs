@@ -27,6 +27,7 @@ fn options() -> Options {
         resync: std::time::Duration::from_secs(600),
         gpus: true,
         taint_nodes: false,
+        kueue: false,
         agents_namespace: None,
         worker_otlp_endpoint: Some(COLLECTOR.to_owned()),
         server: server::Settings { image: "vllm@sha256:2".to_owned(), patience: None },

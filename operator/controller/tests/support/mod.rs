@@ -8,6 +8,7 @@ pub mod fault;
 pub mod grants;
 pub mod site;
 pub mod store;
+pub mod values;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};

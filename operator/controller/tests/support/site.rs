@@ -41,6 +41,11 @@ pub fn definition(kinds: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../crds/generated/{kinds}.yaml"))
 }
 
+/// The file of a definition of Workloads, Kueue's kind, without its schema.
+pub fn workloads() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/workloads.yaml")
+}
+
 /// Plays a story on a control plane with the CRDs; skipped, loudly, where none can be started.
 pub fn on_a_control_plane(test: &str, story: impl AsyncFnOnce(&ControlPlane, &Server) -> Result<()>) {
     if skip(test, missing_for_control_plane()) {
@@ -61,6 +66,7 @@ pub fn options(namespace: Option<&str>) -> Options {
         resync: Duration::from_secs(600),
         gpus: false,
         taint_nodes: false,
+        kueue: false,
         agents_namespace: None,
         worker_otlp_endpoint: None,
         server: realsyn_objects::server::Settings { image: "registry.example.org/vllm:1".to_owned(), patience: None },
