@@ -7,7 +7,8 @@ impl BuildSpec {
     /// Applying it twice changes nothing.
     ///
     /// `scaled`: 420 sentences and 198 images per cluster, the paper's ratios (§3.2, §3.4: 0.84 billion in 2 million,
-    /// 198 million in 1 million), and a recall of 0.95 unless both probes are given. `paper`: 2,000,000 and 1,000,000
+    /// 198 million in 1 million), a recall of 0.95 unless both probes are given, and near pairs
+    /// are verified before they count as duplicates. `paper`: 2,000,000 and 1,000,000
     /// clusters, and one cluster searched per image.
     #[must_use]
     pub fn effective(&self) -> Self {
@@ -22,6 +23,9 @@ impl BuildSpec {
                     Profile::Paper => cluster.clusters = Some(clusters),
                 }
             }
+        }
+        for dedup in [&mut stages.sentence_dedup_semantic, &mut stages.image_dedup_semantic] {
+            dedup.verify.get_or_insert(self.profile == Profile::Scaled);
         }
         let retrieve = &mut stages.retrieve;
         match self.profile {

@@ -102,6 +102,7 @@ pub const CLASSES: &[(&str, Class)] = &[
     ("build.stages.sentenceDedupSemantic.enabled", Output),
     ("build.stages.sentenceDedupSemantic.maxDistance", Output),
     ("build.stages.sentenceDedupSemantic.maxRadius", Output),
+    ("build.stages.sentenceDedupSemantic.verify", Output),
     // It can stop the stage, but never changes what a stage that ends has written.
     ("build.stages.sentenceDedupSemantic.maxGroup", Execution),
     ("build.stages.sentenceCluster.rowsPerCluster", Output),
@@ -113,6 +114,7 @@ pub const CLASSES: &[(&str, Class)] = &[
     ("build.stages.imageDedupSemantic.enabled", Output),
     ("build.stages.imageDedupSemantic.maxDistance", Output),
     ("build.stages.imageDedupSemantic.maxRadius", Output),
+    ("build.stages.imageDedupSemantic.verify", Output),
     ("build.stages.imageDedupSemantic.maxGroup", Execution),
     ("build.stages.imageCluster.rowsPerCluster", Output),
     ("build.stages.imageCluster.clusters", Output),

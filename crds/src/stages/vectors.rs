@@ -63,6 +63,9 @@ pub struct SemanticDedup {
     /// The cosine distance from its representative beyond which a member leaves a group.
     #[schemars(range(min = 0.0, max = 2.0))]
     pub max_radius: f64,
+    /// Whether near pairs are verified: the same picture, or the same numbers and negations. By default in profile `scaled`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify: Option<bool>,
     /// The most rows of a group that is believed; by default 1,000 or, if more, 0.1 % of all.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 2))]
@@ -81,10 +84,18 @@ impl Default for SemanticDedup {
             enabled: true,
             max_distance: 0.1,
             max_radius: 0.2,
+            verify: None,
             max_group: None,
             execution: Execution::default(),
             device: Device::default(),
         }
+    }
+}
+
+impl SemanticDedup {
+    /// Whether near pairs are verified; present after [`BuildSpec::effective`](crate::BuildSpec::effective).
+    pub fn verifies(&self) -> bool {
+        self.verify.unwrap_or(false)
     }
 }
 

@@ -28,21 +28,21 @@ pub fn revision(stage: Stage) -> u32 {
         | Stage::Generate
         | Stage::PairScore => 1,
         Stage::Documents
-        | Stage::ImageEmbed
         | Stage::ImageDedupPerceptual
         | Stage::SentenceDedupExact
         | Stage::WordStats
         | Stage::SentenceDedupNear
-        | Stage::SentenceCells
-        | Stage::SentenceDedupSemantic
-        | Stage::ImageCells
-        | Stage::ImageDedupSemantic
         | Stage::ImageCluster
         | Stage::ImageDecode
         | Stage::ImagePolicy
         | Stage::Retrieve
         | Stage::TagVocab => 2,
-        Stage::Release => 3,
+        Stage::ImageEmbed
+        | Stage::SentenceCells
+        | Stage::SentenceDedupSemantic
+        | Stage::ImageCells
+        | Stage::ImageDedupSemantic
+        | Stage::Release => 3,
     }
 }
 
@@ -51,6 +51,17 @@ fn selections_read(stage: Stage) -> &'static [Stage] {
     match stage {
         Stage::SentenceDedupNear => &[Stage::SentenceScore],
         _ => &[],
+    }
+}
+
+/// The output settings of the stage after it that a stage reads: cells copy rows that duplicates may lie beyond a border of, as
+/// far as the distance, and with what pairs are verified by.
+fn settings_read(stage: Stage) -> Option<(Stage, &'static [&'static str])> {
+    const READ: &[&str] = &["enabled", "maxDistance", "verify"];
+    match stage {
+        Stage::SentenceCells => Some((Stage::SentenceDedupSemantic, READ)),
+        Stage::ImageCells => Some((Stage::ImageDedupSemantic, READ)),
+        _ => None,
     }
 }
 
@@ -80,6 +91,12 @@ impl Recipe {
         for from in selections_read(stage) {
             let prefix = format!("stages.{}", from.field());
             flatten(&prefix, stage_settings(spec, *from, Class::Selection), &mut fields);
+        }
+        if let Some((from, names)) = settings_read(stage) {
+            let settings = stage_settings(spec, from, Class::Output);
+            for name in names {
+                fields.insert(format!("stages.{}.{name}", from.field()), settings[name].clone());
+            }
         }
         for role in models_read(stage) {
             let model = serde_json::to_value(&spec.models).unwrap_or_default()[*role].clone();

@@ -114,6 +114,13 @@ fn reached(path: &str) -> BTreeSet<&'static str> {
     let parts: Vec<&str> = path.split('.').collect();
     let names: &[&str] = match parts[1..] {
         ["stages", "sentenceScore", "minEntropy" | "perplexity", ..] => &["sentence-dedup-near"],
+        // Cells copy rows as far as the distance, with what pairs are verified by.
+        ["stages", "sentenceDedupSemantic", "enabled" | "maxDistance" | "verify"] => {
+            &["sentence-cells", "sentence-dedup-semantic"]
+        }
+        ["stages", "imageDedupSemantic", "enabled" | "maxDistance" | "verify"] => {
+            &["image-cells", "image-dedup-semantic"]
+        }
         ["stages", field, ..] => return stages(|s| s.field() == field),
         ["models", "clip", _] => &["sentence-embed", "image-embed", "tag-vocab", "caption", "tag", "pair-score"],
         ["models", "perplexity", _] => &["sentence-score"],
@@ -204,7 +211,9 @@ fn another_profile_reaches_what_it_fills_in() {
     let (scaled, paper) =
         (digests(&recipes(&plain("scaled"), &settings)), digests(&recipes(&plain("paper"), &settings)));
     let reached = stages(|s| scaled[s.name()].0 != paper[s.name()].0);
-    assert_eq!(reached, BTreeSet::from(["image-cluster", "release", "retrieve", "sentence-cluster"]));
+    let of_images = ["image-cells", "image-cluster", "image-dedup-semantic"];
+    let of_sentences = ["sentence-cells", "sentence-cluster", "sentence-dedup-semantic"];
+    assert_eq!(reached, of_images.into_iter().chain(of_sentences).chain(["release", "retrieve"]).collect());
 }
 
 #[test]

@@ -7,10 +7,12 @@
 //! 2. [`rules`] keeps the sentences worth keeping (paper §3.2), with the help of [`complexity`];
 //! 3. [`normalise`] gives the form that ids, counts and shingles are taken from;
 //! 4. [`entropy`] scores a sentence by the corpus's word frequencies (Eq. 1);
-//! 5. [`near`] finds near duplicates by MinHash.
+//! 5. [`near`] finds near duplicates by MinHash;
+//! 6. [`claims`] tells sentences of like meaning apart that say something else.
 #![forbid(unsafe_code)]
 
 pub mod blocks;
+pub mod claims;
 pub mod complexity;
 pub mod entropy;
 mod language;

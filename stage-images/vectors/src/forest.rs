@@ -12,6 +12,11 @@ use crate::rows::{Error, Rows};
 const WAVE: usize = 32;
 /// Fewest edges that are worth a reduction.
 const FEW_EDGES: usize = 1 << 16;
+/// Pairs that are asked about at once: those that an earlier one makes needless are asked in vain.
+const ASKED: usize = 1 << 10;
+
+/// Says of two rows, `a < b`, whether they may be joined. Its answer must depend on nothing but the two.
+pub type Accept<'a> = dyn Fn(u32, u32) -> bool + Sync + 'a;
 
 /// Two rows within the distance, `a < b`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -33,14 +38,36 @@ pub struct Edge {
 /// Never holds all pairs: edges are reduced to their forest whenever they are a few times the number of rows (an edge that is
 /// the largest of a cycle of some edges is in no minimal forest of more). Takes `O(n + 4096 d)` memory, `n^2 / 2` dot products.
 pub fn spanning_forest(kernel: Kernel, rows: Rows<'_>, max_distance: f32) -> Result<Vec<Edge>, Error> {
+    forest_of(kernel, rows, max_distance, None)
+}
+
+/// The minimal spanning forest of those pairs within the distance that `accept` takes; else as [`spanning_forest`].
+///
+/// A pair is asked about at most once, and not at all where nearer ones have joined its rows; the order of questions, and the
+/// thread that asks, are not fixed.
+pub fn accepted_forest(
+    kernel: Kernel,
+    rows: Rows<'_>,
+    max_distance: f32,
+    accept: &Accept<'_>,
+) -> Result<Vec<Edge>, Error> {
+    forest_of(kernel, rows, max_distance, Some(accept))
+}
+
+fn forest_of(
+    kernel: Kernel,
+    rows: Rows<'_>,
+    max_distance: f32,
+    accept: Option<&Accept<'_>>,
+) -> Result<Vec<Edge>, Error> {
     if !(max_distance > 0.0 && max_distance <= 2.0) {
         let allowed = "above 0 and at most 2 (a cosine distance)";
         return Err(Error::Setting { name: "maxDistance", value: f64::from(max_distance), allowed });
     }
     if kernel == Kernel::Cuda {
-        return on_gpus(rows, f64::from(max_distance));
+        return on_gpus(rows, f64::from(max_distance), accept);
     }
-    let pairs = Pairs { rows, tile_function: kernel.tile_function(), max_distance: f64::from(max_distance) };
+    let pairs = Pairs { rows, tile_function: kernel.tile_function(), max_distance: f64::from(max_distance), accept };
     let mut forest: Vec<Pair> = Vec::new();
     for packed in pieces(rows.len(), PACKED_ROWS) {
         let panels = Panels::pack(rows, packed.clone());
@@ -50,20 +77,20 @@ pub fn spanning_forest(kernel: Kernel, rows: Rows<'_>, max_distance: f32) -> Res
                 wave.par_iter().map(|range| pairs.of(&Block::widen(rows, range.clone()), &panels)).collect();
             forest.extend(found.into_iter().flatten());
             if forest.len() > FEW_EDGES.max(2 * rows.len()) {
-                reduce(&mut forest);
+                reduce(&mut forest, accept);
             }
         }
     }
-    Ok(edges(forest))
+    Ok(edges(forest, accept))
 }
 
 /// The same, with GPUs to find the pairs.
-fn on_gpus(rows: Rows<'_>, max_distance: f64) -> Result<Vec<Edge>, Error> {
+fn on_gpus(rows: Rows<'_>, max_distance: f64, accept: Option<&Accept<'_>>) -> Result<Vec<Edge>, Error> {
     // Rounded to f32, which is far finer than the error.
     let floor = (1.0 - max_distance - tensor_error(rows.dim())) as f32 - f32::EPSILON;
     let exact = |pair: &Found| {
         let distance = 1.0 - dot(rows.row(pair.query as usize), rows.row(pair.row as usize));
-        (distance < max_distance).then_some(Pair { a: pair.query, b: pair.row, distance })
+        (distance < max_distance).then_some(Pair { a: pair.query, b: pair.row, distance, accepted: false })
     };
     let threads = rayon::current_num_threads();
     let mut forest: Vec<Pair> = Vec::new();
@@ -77,14 +104,14 @@ fn on_gpus(rows: Rows<'_>, max_distance: f64) -> Result<Vec<Edge>, Error> {
             }
         });
         if forest.len() > FEW_EDGES.max(2 * rows.len()) {
-            reduce(&mut forest);
+            reduce(&mut forest, accept);
         }
     })?;
-    Ok(edges(forest))
+    Ok(edges(forest, accept))
 }
 
-fn edges(mut forest: Vec<Pair>) -> Vec<Edge> {
-    reduce(&mut forest);
+fn edges(mut forest: Vec<Pair>, accept: Option<&Accept<'_>>) -> Vec<Edge> {
+    reduce(&mut forest, accept);
     let edge = |pair: Pair| Edge { a: pair.a, b: pair.b, distance: pair.distance.max(0.0) as f32 };
     forest.into_iter().map(edge).collect()
 }
@@ -95,12 +122,15 @@ struct Pair {
     a: u32,
     b: u32,
     distance: f64,
+    /// Whether it was asked about already.
+    accepted: bool,
 }
 
 struct Pairs<'a> {
     rows: Rows<'a>,
     tile_function: TileFunction,
     max_distance: f64,
+    accept: Option<&'a Accept<'a>>,
 }
 
 impl Pairs<'_> {
@@ -123,11 +153,11 @@ impl Pairs<'_> {
                     self.rows.widen(b, &mut wide);
                     let distance = 1.0 - dot_wide(block.query(a), &wide);
                     if distance < self.max_distance {
-                        found.push(Pair { a: a as u32, b: b as u32, distance });
+                        found.push(Pair { a: a as u32, b: b as u32, distance, accepted: false });
                     }
                 }
                 if found.len() > FEW_EDGES {
-                    reduce(&mut found);
+                    reduce(&mut found, self.accept);
                 }
             },
         );
@@ -135,8 +165,8 @@ impl Pairs<'_> {
     }
 }
 
-/// Kruskal's algorithm: keeps the minimal forest of the edges given, in order.
-fn reduce(edges: &mut Vec<Pair>) {
+/// Kruskal's algorithm: keeps the minimal forest of the edges that are accepted, in order.
+fn reduce(edges: &mut Vec<Pair>, accept: Option<&Accept<'_>>) {
     edges.sort_unstable_by(|x, y| x.distance.total_cmp(&y.distance).then((x.a, x.b).cmp(&(y.a, y.b))));
     // Only rows that have an edge count, so that a small set of edges stays cheap in a large block.
     let mut names: Vec<u32> = edges.iter().flat_map(|edge| [edge.a, edge.b]).collect();
@@ -144,10 +174,38 @@ fn reduce(edges: &mut Vec<Pair>) {
     names.dedup();
     let place = |name: u32| names.partition_point(|&other| other < name) as u32;
     let mut parent: Vec<u32> = (0..names.len() as u32).collect();
-    edges.retain(|edge| {
-        let (a, b) = (root(&mut parent, place(edge.a)), root(&mut parent, place(edge.b)));
-        parent[a.max(b) as usize] = a.min(b);
-        a != b
+    let mut kept = 0;
+    for start in (0..edges.len()).step_by(ASKED) {
+        let end = (start + ASKED).min(edges.len());
+        let part = &mut edges[start..end];
+        match accept {
+            None => part.iter_mut().for_each(|edge| edge.accepted = true),
+            Some(accept) => {
+                let mut joined = |edge: &Pair| root(&mut parent, place(edge.a)) == root(&mut parent, place(edge.b));
+                ask(part.iter_mut().filter(|edge| !edge.accepted && !joined(edge)).collect(), accept);
+            }
+        }
+        for at in start..end {
+            let edge = edges[at];
+            let (a, b) = (root(&mut parent, place(edge.a)), root(&mut parent, place(edge.b)));
+            if edge.accepted && a != b {
+                parent[a.max(b) as usize] = a.min(b);
+                edges[kept] = edge;
+                kept += 1;
+            }
+        }
+    }
+    edges.truncate(kept);
+}
+
+/// Asks about pairs on threads of its own: a search that holds the GPUs must not wait for a pool.
+fn ask(mut pairs: Vec<&mut Pair>, accept: &Accept<'_>) {
+    let threads = rayon::current_num_threads();
+    let each = pairs.len().div_ceil(threads).max(16);
+    std::thread::scope(|scope| {
+        for part in pairs.chunks_mut(each) {
+            scope.spawn(move || part.iter_mut().for_each(|pair| pair.accepted = accept(pair.a, pair.b)));
+        }
     });
 }
 

@@ -3,7 +3,7 @@ use crate::dot;
 use crate::rows::Matrix;
 use crate::testing::{Random, clustered_rows, on_threads, unit_rows};
 
-/// All pairs, then Kruskal with labels that are rewritten.
+/// All pairs, then Kruskal.
 fn expected(rows: Rows<'_>, max_distance: f32) -> Vec<Edge> {
     let mut pairs = Vec::new();
     for b in 0..rows.len() {
@@ -14,8 +14,13 @@ fn expected(rows: Rows<'_>, max_distance: f32) -> Vec<Edge> {
             }
         }
     }
+    kruskal(pairs, rows.len())
+}
+
+/// The minimal forest of pairs (distance, a, b), with labels that are rewritten.
+fn kruskal(mut pairs: Vec<(f64, usize, usize)>, rows: usize) -> Vec<Edge> {
     pairs.sort_by(|x, y| x.partial_cmp(y).unwrap());
-    let mut labels: Vec<usize> = (0..rows.len()).collect();
+    let mut labels: Vec<usize> = (0..rows).collect();
     let mut edges = Vec::new();
     for (distance, a, b) in pairs {
         let (from, to) = (labels[b], labels[a]);
@@ -63,16 +68,43 @@ fn reducing_early_changes_nothing() {
         let mut random = Random::new(seed);
         let pair = |random: &mut Random| {
             let (x, y) = (random.below(30) as u32, random.below(30) as u32);
-            Pair { a: x.min(y), b: x.max(y), distance: random.below(8) as f64 / 8.0 }
+            Pair { a: x.min(y), b: x.max(y), distance: random.below(8) as f64 / 8.0, accepted: false }
         };
-        let mut edges: Vec<Pair> = (0..300).map(|_| pair(&mut random)).collect();
-        let mut early = Vec::new();
-        for part in edges.chunks(40) {
-            early.extend_from_slice(part);
-            reduce(&mut early);
+        let edges: Vec<Pair> = (0..300).map(|_| pair(&mut random)).collect();
+        let odd = |a: u32, b: u32| (a + b) % 2 == 1 || (a * b) % 3 == 0;
+        for accept in [None, Some(&odd as &Accept<'_>)] {
+            let mut early = Vec::new();
+            for part in edges.chunks(40) {
+                early.extend_from_slice(part);
+                reduce(&mut early, accept);
+            }
+            let mut late = edges.clone();
+            reduce(&mut late, accept);
+            assert_eq!(early, late);
         }
-        reduce(&mut edges);
-        assert_eq!(early, edges);
+    }
+}
+
+#[test]
+fn only_accepted_pairs_join_rows() {
+    for (seed, (n, dim, max_distance)) in (10..).zip([(150, 3, 0.1f32), (300, 16, 0.6), (60, 2, 2.0)]) {
+        let data = unit_rows(n, dim, seed);
+        let accept = |a: u32, b: u32| a < b && (a * 7 + b * 11) % 5 < 2;
+        let mut pairs = Vec::new();
+        for b in 0..n {
+            for a in 0..b {
+                let distance = 1.0 - dot(data.rows().row(a), data.rows().row(b));
+                if distance < f64::from(max_distance) && accept(a as u32, b as u32) {
+                    pairs.push((distance, a, b));
+                }
+            }
+        }
+        let expected = kruskal(pairs, n);
+        assert!(expected.len() > 10, "seed {seed} has only {} edges", expected.len());
+        for kernel in Kernel::ALL.into_iter().filter(|kernel| kernel.is_available()) {
+            let found = on_threads(3, || accepted_forest(kernel, data.rows(), max_distance, &accept).unwrap());
+            assert_eq!(found, expected, "seed {seed}, {kernel:?}");
+        }
     }
 }
 

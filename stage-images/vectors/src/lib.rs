@@ -27,7 +27,7 @@
 //! | `search` | [`nearest`], [`top_k`], [`assign`] |
 //! | `borders` | [`assign_with_borders`]: cells with what lies within reach of their borders |
 //! | `kmeans` | [`KMeans`], a loop that the caller drives |
-//! | `forest` | [`spanning_forest`] of the pairs within a distance |
+//! | `forest` | [`spanning_forest`] of the pairs within a distance, [`accepted_forest`] of those that are taken |
 //! | `flops` | operation counts, for benchmarks |
 
 mod borders;
@@ -46,7 +46,7 @@ mod testing;
 pub use borders::{BorderOptions, Borders, assign_with_borders};
 pub use cuda::{CAPABILITY, Gpu, gpus};
 pub use exact::{cosines_to_mean, dot};
-pub use forest::{Edge, spanning_forest};
+pub use forest::{Accept, Edge, accepted_forest, spanning_forest};
 pub use kernel::{Kernel, screening_error};
 pub use kmeans::{KMeans, KMeansOptions, StepReport};
 pub use rows::{Error, Fault, Matrix, NORM_SQUARED_TOLERANCE, Rows};

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use half::f16;
+use realsyn_crds::SemanticDedup;
 use realsyn_dataset::formats::Blob;
 use realsyn_plan::graph::ids;
 use realsyn_plan::ids::OrderKey;
@@ -144,32 +145,33 @@ pub fn trouble(error: Error) -> StageError {
 }
 
 /// The maximum distance at which two rows count as duplicates; `None` when semantic dedup is off.
-fn max_distance(job: &Job, space: &Space) -> Option<f32> {
-    let stages = &job.run.build.stages;
-    let dedup = if space.images { &stages.image_dedup_semantic } else { &stages.sentence_dedup_semantic };
+fn max_distance(dedup: &SemanticDedup) -> Option<f32> {
     dedup.enabled.then_some(dedup.max_distance as f32)
 }
 
 /// `assign`: every row to its cell, and copies of it to the cells where a duplicate of it may live.
 pub fn assign(job: &Job, space: &Space) -> Result<Output, StageError> {
+    let stages = &job.run.build.stages;
+    let dedup = if space.images { &stages.image_dedup_semantic } else { &stages.sentence_dedup_semantic };
+    let verify = dedup.enabled && dedup.verifies();
     let (centroids, dim) = job.vectors_of(space.train, 0, "centroids")?;
     let mut rows = Vec::new();
     let mut out = Output::default();
     for shard in job.group() {
         let (vectors, _) = job.vectors_of(space.embed, shard, space.vectors)?;
-        let (ids, texts): (Vec<Id>, Vec<String>) = if space.images {
+        let things: Vec<(Id, String, Option<Blob>)> = if space.images {
             let images: Vec<EmbeddedImage> = job.table_of(space.ids.0, shard, space.ids.1)?;
-            images.into_iter().map(|i| (i.image, String::new())).unzip()
+            images.into_iter().map(|i| (i.image, String::new(), verify.then_some(i.thumbnail))).collect()
         } else {
             let sentences: Vec<KeptSentence> = job.table_of(space.ids.0, shard, space.ids.1)?;
-            sentences.into_iter().map(|s| (s.sentence, s.text)).unzip()
+            sentences.into_iter().map(|s| (s.sentence, s.text, None)).collect()
         };
-        if ids.is_empty() {
+        if things.is_empty() {
             continue;
         }
         let (vectors_in, cells_in) = (self::space(&vectors, dim)?, self::space(&centroids, dim)?);
         let kernel = job.kernel(vectors_in.data().len() * cells_in.len());
-        let assigned = match max_distance(job, space) {
+        let assigned = match max_distance(dedup) {
             Some(max_distance) => {
                 let options = BorderOptions { max_distance, max_replicas: MAX_REPLICAS };
                 assign_with_borders(kernel, vectors_in, cells_in, options).map_err(trouble)?
@@ -180,7 +182,7 @@ pub fn assign(job: &Job, space: &Space) -> Result<Output, StageError> {
             }
         };
         out.count("capped-rows", assigned.capped_rows);
-        for (at, (id, text)) in ids.into_iter().zip(texts).enumerate() {
+        for (at, (id, text, thumbnail)) in things.into_iter().enumerate() {
             let cell = assigned.primary[at];
             let borders = &assigned.others[at];
             let row = CellRow {
@@ -188,7 +190,8 @@ pub fn assign(job: &Job, space: &Space) -> Result<Output, StageError> {
                 cell,
                 replicated: !borders.is_empty(),
                 home: if space.images { shard } else { 0 },
-                text: String::new(),
+                text: if verify { text.clone() } else { String::new() },
+                thumbnail,
                 vector: Blob(vector_bytes(&vectors[at * dim..(at + 1) * dim])),
             };
             out.count("replicas", borders.len() as u64);

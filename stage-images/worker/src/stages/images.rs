@@ -10,7 +10,7 @@ use realsyn_models::RgbView;
 use realsyn_plan::Id;
 use realsyn_plan::graph::ids;
 use realsyn_plan::ids::OrderKey;
-use realsyn_vision::{DecodeLimits, Fingerprint, Rgb, ShapeRules, Thresholds};
+use realsyn_vision::{DecodeLimits, Fingerprint, Rgb, ShapeRules, Thresholds, Thumbnail};
 use sha2::{Digest as _, Sha256};
 
 use super::fetch::MAX_FETCHED;
@@ -192,7 +192,7 @@ pub fn views<'a>(pictures: &'a HashMap<Id, Rgb>, ids: &[Id]) -> Result<Vec<RgbVi
         .collect()
 }
 
-/// `image-embed/embed`: both vectors of every kept image.
+/// `image-embed/embed`: both vectors of every kept image, and the thumbnail that near pairs are verified by.
 pub fn embed(job: &Job) -> Result<Output, StageError> {
     let rows: Vec<Image> = job.shard(ids::POLICY, "images")?;
     let encoder = job.run.models.image_encoder()?;
@@ -205,7 +205,8 @@ pub fn embed(job: &Job) -> Result<Output, StageError> {
     let mut out = Output::default();
     out.count("in", rows.len() as u64);
     out.count("out", rows.len() as u64);
-    out.table("images", &order.into_iter().map(|image| EmbeddedImage { image }).collect::<Vec<_>>())?;
+    let row = |image: Id| EmbeddedImage { image, thumbnail: Blob(Thumbnail::of(&pictures[&image]).to_bytes()) };
+    out.table("images", &order.into_iter().map(row).collect::<Vec<_>>())?;
     out.vectors("shared", encoder.shared_dim(), &shared)?;
     out.vectors("visual", encoder.visual_dim(), &visual)?;
     Ok(out)

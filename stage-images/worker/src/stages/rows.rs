@@ -314,8 +314,10 @@ rows! {
         replicated: bool,
         /// The image's home shard; 0 for sentences.
         home: u32,
-        /// The sentence's text; empty for images and for copies.
+        /// The sentence's text; empty for images, and for copies unless pairs are verified.
         text: String,
+        /// The image's thumbnail, where pairs are verified.
+        thumbnail: Option<Blob>,
         /// The embedding: f16, little endian.
         vector: Blob,
     }
@@ -368,6 +370,8 @@ rows! {
     EmbeddedImage {
         /// The image.
         image: Id,
+        /// Its thumbnail: what near pairs are verified by.
+        thumbnail: Blob,
     }
     /// `image-cluster/home:images`: row i belongs to row i of `vectors`; in row order.
     ClusteredImage {

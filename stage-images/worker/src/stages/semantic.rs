@@ -1,6 +1,9 @@
 //! `*-dedup-semantic`: rows whose embeddings lie within a distance, grouped by Union-Find; of each group the member
 //! nearest its centroid is kept (after CLIP-CID).
 //!
+//! An encoder calls near what only looks or sounds alike. So a near pair is verified, unless the settings say not to: images by
+//! laying their thumbnails onto each other, sentences by their numbers and negations.
+//!
 //! A cell settles the groups that lie wholly inside it. Groups that touch a replicated row may reach into other cells:
 //! their edges and vectors go to one merge.
 
@@ -11,7 +14,9 @@ use realsyn_crds::SemanticDedup;
 use realsyn_duplicates::{default_max_group, nearest_to_centroid, split_by_radius};
 use realsyn_plan::graph::ids;
 use realsyn_plan::{Id, StepId};
-use realsyn_vectors::{Edge, cosines_to_mean, dot, spanning_forest};
+use realsyn_text::claims::same_claim;
+use realsyn_vectors::{Accept, Edge, accepted_forest, cosines_to_mean, dot, spanning_forest};
+use realsyn_vision::{RegistrationThresholds, Thumbnail};
 
 use super::cells::{floats, space, trouble, vector_bytes};
 use super::near::components;
@@ -77,6 +82,21 @@ fn settle(
     Ok(dropped)
 }
 
+/// Whether two rows of a cell are the same thing. Rows are in the order of their ids, so a pair is asked about the same way
+/// round in every cell that it meets in.
+fn verifier(rows: &[CellRow], assign: StepId) -> Box<Accept<'_>> {
+    if assign == ids::SENTENCE_ASSIGN {
+        return Box::new(|a, b| same_claim(&rows[a as usize].text, &rows[b as usize].text));
+    }
+    let thumbnail = |row: &CellRow| row.thumbnail.as_ref().and_then(|blob| Thumbnail::from_bytes(&blob.0));
+    let thumbnails: Vec<Option<Thumbnail>> = rows.iter().map(thumbnail).collect();
+    let limits = RegistrationThresholds::default();
+    Box::new(move |a, b| match (&thumbnails[a as usize], &thumbnails[b as usize]) {
+        (Some(a), Some(b)) => a.shows_same(b, &limits),
+        _ => false,
+    })
+}
+
 /// `pairs`: near rows of one cell and of the copies at its borders.
 pub fn pairs(job: &Job, assign: StepId) -> Result<Output, StageError> {
     let (dedup, _) = settings(job);
@@ -85,9 +105,13 @@ pub fn pairs(job: &Job, assign: StepId) -> Result<Output, StageError> {
     rows.sort_by_key(|r| r.id);
     let dim = rows.first().map_or(1, |r| r.vector.0.len() / 2);
     let vectors: Vec<f16> = rows.iter().flat_map(|r| floats(&r.vector.0)).collect();
-    let forest =
-        spanning_forest(job.kernel(vectors.len() * rows.len() / 2), space(&vectors, dim)?, dedup.max_distance as f32)
-            .map_err(trouble)?;
+    let (kernel, near) = (job.kernel(vectors.len() * rows.len() / 2), dedup.max_distance as f32);
+    let forest = if dedup.verifies() {
+        accepted_forest(kernel, space(&vectors, dim)?, near, &*verifier(&rows, assign))
+    } else {
+        spanning_forest(kernel, space(&vectors, dim)?, near)
+    }
+    .map_err(trouble)?;
     let mut members: HashMap<Id, Member> = HashMap::new();
     let mut open: BTreeSet<Id> = BTreeSet::new();
     for edge in &forest {
