@@ -106,7 +106,7 @@ pub async fn watch(
         let news = {
             let tell = tell.clone();
             move |news: News<'_, ReadWorkload>| match news {
-                News::Of(workload) => tell(controller(&workload.metadata)),
+                News::Of(workload) | News::Gone(workload) => tell(controller(&workload.metadata)),
                 News::Relisted => {}
             }
         };
