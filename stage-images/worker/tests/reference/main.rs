@@ -5,6 +5,7 @@
 
 mod flags;
 mod objects;
+#[allow(dead_code, reason = "not every test opens what was sealed")]
 #[path = "../support/openstax.rs"]
 mod openstax;
 mod reader;

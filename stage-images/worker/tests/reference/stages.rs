@@ -17,7 +17,7 @@ use realsyn_plan::layout::{Inventory, SourceShard, layout};
 use realsyn_plan::recipe::revision;
 use realsyn_plan::records::{Commit, Effort, Outcome};
 use realsyn_plan::{Digest, Id, StepId};
-use realsyn_vision::Fingerprint;
+use realsyn_vision::{Fingerprint, Rgb, Thumbnail};
 use realsyn_worker::progress::Quiet;
 use realsyn_worker::run::{Execution, Job, Order, Output, Run, run_step};
 use realsyn_worker::session::{Locations, Session};
@@ -145,12 +145,20 @@ fn embed_images(job: &Job) -> Output {
     let rows: Vec<Image> = job.shard(ids::POLICY, "images").unwrap();
     let vectors: Vec<f16> = rows.iter().flat_map(|row| vector(row.image, 40)).collect();
     let mut out = of(|out| {
-        out.table("images", &rows.iter().map(|row| EmbeddedImage { image: row.image }).collect::<Vec<_>>())?;
+        out.table("images", &rows.iter().map(|row| embedded(row.image)).collect::<Vec<_>>())?;
         out.vectors("shared", DIM, &vectors)?;
         out.vectors("visual", DIM, &vectors)
     });
     out.count("out", rows.len() as u64);
     out
+}
+
+/// Images of one direction show one picture.
+fn embedded(image: Id) -> EmbeddedImage {
+    let mut pixels = vec![0; 64 * 64 * 3];
+    blake3::Hasher::new().update(&[image.0[0] % 40]).finalize_xof().fill(&mut pixels);
+    let thumbnail = Thumbnail::of(&Rgb::new(64, 64, pixels).unwrap());
+    EmbeddedImage { image, thumbnail: Blob(thumbnail.to_bytes()) }
 }
 
 fn gather(job: &Job) -> Output {
