@@ -366,7 +366,7 @@ fn places(user: &User) {
         let mut build = build("gpus");
         build["spec"]["models"]["perplexity"]["uri"] = json!("pvc://models/gpt2-large");
         let gpu = json!({ "minMemory": min_memory });
-        build["spec"]["stages"] = json!({ "sentenceScore": { "engine": "cuda", "gpu": gpu } });
+        build["spec"]["stages"] = json!({ "sentenceScore": { "gpu": gpu } });
         build
     };
     let file = user.plane.folder().join("gpus.json");

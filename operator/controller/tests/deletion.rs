@@ -106,5 +106,6 @@ async fn with_its_namespace(api: &Server) -> Result<()> {
     ensure!(wishes(&site).await? == 1, "the wish is not recorded");
     let namespaces: Api<Namespace> = Api::all(api.client.clone());
     namespaces.delete("ending", &DeleteParams::default()).await?;
-    until(PATIENCE, "the end of the namespace", async || Ok(namespaces.get_opt("ending").await?.is_none())).await
+    // Kubernetes looks at a namespace again after half of the time that its pods have to end.
+    until(5 * PATIENCE, "the end of the namespace", async || Ok(namespaces.get_opt("ending").await?.is_none())).await
 }

@@ -10,6 +10,8 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, ensure};
 use futures::future;
 use k8s_openapi::api::core::v1::ServiceAccount;
+use k8s_openapi::api::node::v1::RuntimeClass;
+use k8s_openapi::api::scheduling::v1::PriorityClass;
 use kube::Api;
 use kube::api::{DynamicObject, Patch, PatchParams, PostParams};
 use realsyn_controller::kinds::Kind;
@@ -28,6 +30,7 @@ fn every_field_converges_or_is_refused_by_name() {
     on_a_control_plane("every_field_converges_or_is_refused_by_name", async |_, api| {
         let fields = fields();
         assert!(fields.len() > 100, "{} fields", fields.len());
+        classes(api).await?;
         let shares = fields.chunks(fields.len().div_ceil(AT_ONCE)).enumerate();
         let done = future::try_join_all(shares.map(async |(n, share)| change(api, n, share).await));
         let told: Vec<String> = done.await?.concat();
@@ -144,6 +147,19 @@ async fn settle(site: &Site, name: &str, spec: &Value, field: &Field) -> Result<
     let said = why(status, "Stalled");
     ensure!(said.contains(field.last()), "the condition does not name the field: {said}");
     Ok("condition".to_owned())
+}
+
+/// The classes that builds name: a pod whose class is not there is never made.
+async fn classes(api: &Server) -> Result<()> {
+    let (priorities, runtimes) = (Api::all(api.client.clone()), Api::all(api.client.clone()));
+    for (priority, runtime) in [("batch", "nvidia"), ("batch2", "nvidia2")] {
+        let class: PriorityClass = serde_json::from_value(json!({ "metadata": { "name": priority }, "value": 7 }))?;
+        priorities.create(&PostParams::default(), &class).await?;
+        let class: RuntimeClass =
+            serde_json::from_value(json!({ "metadata": { "name": runtime }, "handler": "runc" }))?;
+        runtimes.create(&PostParams::default(), &class).await?;
+    }
+    Ok(())
 }
 
 async fn change(api: &Server, n: usize, fields: &[Field]) -> Result<Vec<String>> {

@@ -52,8 +52,11 @@ fn full() -> Value {
     })
 }
 
-/// Fields that take the place of others, with what has to go.
-const INSTEAD: [(&str, &str, fn() -> Value); 3] = [
+/// A field, the one that has to go for it, and its value.
+type Instead = (&'static str, &'static str, fn() -> Value);
+
+/// Fields that take the place of others.
+const INSTEAD: [Instead; 3] = [
     ("/buildRef/poolDigest", "/buildRef/minGeneration", || json!("d".repeat(60))),
     ("/similarity/dropBelowQuantile", "/similarity", || json!({ "dropBelowQuantile": 0.1, "dropAboveQuantile": 0.2 })),
     ("/destination/credentials/serviceAccountName", "/destination/credentials/secretName", || json!("writer")),

@@ -27,8 +27,11 @@ use realsyn_worker::stages::rows::{
 };
 use serde::{Deserialize, Serialize};
 
+/// A step, and what stands for its output.
+type Recorded = (StepId, fn(&Job) -> Output);
+
 /// The steps whose output is recorded.
-const RECORDED: &[(StepId, fn(&Job) -> Output)] = &[
+const RECORDED: &[Recorded] = &[
     (ids::DECODE, decode),
     (ids::SCORE, score),
     (ids::SENTENCE_EMBED, embed_sentences),
