@@ -71,7 +71,7 @@ fn reducing_early_changes_nothing() {
             Pair { a: x.min(y), b: x.max(y), distance: random.below(8) as f64 / 8.0, accepted: false }
         };
         let edges: Vec<Pair> = (0..300).map(|_| pair(&mut random)).collect();
-        let odd = |a: u32, b: u32| (a + b) % 2 == 1 || (a * b) % 3 == 0;
+        let odd = |a: u32, b: u32| !(a + b).is_multiple_of(2) || (a * b).is_multiple_of(3);
         for accept in [None, Some(&odd as &Accept<'_>)] {
             let mut early = Vec::new();
             for part in edges.chunks(40) {
