@@ -106,7 +106,7 @@ yes "examples fit the schema" kubeconform -strict -schema-location 'crds/generat
 yes "values, metrics, alerts and docs agree" python3 "$here/agree.py" "$work/everything.yaml"
 
 for file in stage-images/containers/*.Dockerfile; do
-  yes "$file has a base with a tag" grep -qE '^ARG BASE=[a-z0-9./-]+:[a-z0-9.-]+$' "$file"
+  yes "$file has a base with a tag and a digest" grep -qE '^ARG BASE=[a-z0-9./-]+:[a-z0-9.-]+@sha256:[0-9a-f]{64}$' "$file"
   yes "$file takes its base from there" grep -qE '^FROM [$][{]BASE[}]( AS base)?$' "$file"
   yes "$file runs as nobody" grep -qx 'USER 65532:65532' "$file"
   no "$file runs nothing while it is built" "" grep -q '^RUN' "$file"

@@ -17,7 +17,7 @@ use crate::borrowed::Sentences;
 use crate::build::default_jobs;
 use crate::plan_command::tasks_of;
 use crate::progress::Quiet;
-use crate::run::{ENDING, Execution, Gpus, Order, Run, StageError, run_shards};
+use crate::run::{ENDING, Execution, Gpus, Order, Run, StageError, advance_step, run_shards};
 use crate::session::{Locations, Session};
 use crate::shards_of;
 use crate::stages::publish::ReleaseManifest;
@@ -113,7 +113,7 @@ pub fn advance(args: &AdvanceArgs) -> anyhow::Result<Report> {
     read_ahead(&run, &steps)?;
     let last = steps.iter().rposition(|s| Some(s.id.stage) == run.build.stop_after);
     for &step in &steps[..last.map_or(steps.len(), |last| last + 1)] {
-        match run.ledger.advance(&run.state(step))? {
+        match advance_step(&run, step)? {
             Some(Verdict::Sealed(seal)) => {
                 if unknown(step) {
                     report.sealed.push(sealed(step, &seal));

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use realsyn_crds::{Stage, TextSurface, execution};
 use realsyn_dataset::protocol::{Committed, LedgerError};
+use realsyn_plan::graph::ids;
 use realsyn_plan::judge::{Missing, Verdict};
 use realsyn_plan::records::{Commit, Effort, Outcome};
 use realsyn_plan::{Digest, Step};
@@ -18,6 +19,7 @@ use tracing::Span;
 
 use super::{Gpus, Job, Output, Run, StageError};
 use crate::stages;
+use crate::stages::publish::MANIFEST;
 
 /// In which order shards are handed out. The result does not depend on it; tests prove that.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,6 +65,20 @@ pub enum StepEnd {
     Healed,
 }
 
+/// Judges a step as the ledger does. A publication whose destination holds no manifest is none: what was sealed is the same
+/// content at another place, or was taken away since. It runs again.
+pub fn advance_step(run: &Run, step: &'static Step) -> anyhow::Result<Option<Verdict>> {
+    let verdict = run.ledger.advance(&run.state(step))?;
+    let Some(release) = run.release.as_ref().filter(|_| step.id == ids::PUBLISH) else { return Ok(verdict) };
+    match &verdict {
+        Some(Verdict::Sealed(seal)) if release.destination.size(MANIFEST)?.is_none() => {
+            run.ledger.forget(step.id, seal, 0, "its destination holds no manifest")?;
+            Ok(run.ledger.advance(&run.state(step))?)
+        }
+        _ => Ok(verdict),
+    }
+}
+
 /// Brings a step to its seal.
 ///
 /// # Errors
@@ -78,7 +94,7 @@ pub fn run_step(
     let mut ran = 0;
     let mut failures = 0;
     loop {
-        let missing = match run.ledger.advance(&run.state(step))? {
+        let missing = match advance_step(run, step)? {
             Some(Verdict::Sealed(seal)) => {
                 run.sealed(step.id, *seal);
                 return Ok(StepEnd::Sealed(ran));

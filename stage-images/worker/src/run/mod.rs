@@ -27,7 +27,7 @@ use realsyn_plan::{Digest, Step, StepId};
 use crate::borrowed::Sentences;
 pub use archive::{Archives, Place, files_of, is_archive};
 
-pub use execute::{ENDING, Execution, Order, Progress, StepEnd, attempt_name, run_shards, run_step};
+pub use execute::{ENDING, Execution, Order, Progress, StepEnd, advance_step, attempt_name, run_shards, run_step};
 pub use gpus::Gpus;
 pub use input::Job;
 pub use lists::{Lists, resolve};

@@ -126,6 +126,23 @@ fn a_release_is_taken_back() {
     );
 }
 
+/// Where a release goes is in no digest; so what is sealed of it says nothing of another place.
+#[test]
+fn the_same_content_is_published_wherever_it_is_asked_for() {
+    let Some((f, _one)) = fixture() else { return };
+    f.copy_of_the_reference("places");
+    for place in ["first", "second"] {
+        let folder = f.folder.join(format!("place-{place}"));
+        let release = format!("  destination: {{uri: {}}}\n", folder.display());
+        let change = Change { release: release.leak(), ..Change::default() };
+        let outcome = f.run("places", &change, false, &TWO).unwrap();
+        assert_eq!(outcome.releases[0].1.digest.to_string(), f.digest, "{place}");
+        assert_eq!(outcome.shards, 1, "more than the publication ran for the {place} place");
+        assert!(folder.join("manifest.json").is_file() && folder.join("README.md").is_file(), "{place}");
+        assert_eq!(f.run("places", &change, false, &TWO).unwrap().shards, 0, "{place}");
+    }
+}
+
 /// An image, a text and a document of a released pair are found in the release, and nothing else is.
 #[test]
 fn a_release_knows_what_it_holds() {
