@@ -31,7 +31,7 @@ const MIN_COVERAGE: f64 = 0.75;
 const PLAIN: f64 = 0.3;
 
 /// At every side the two must correlate at least this much for the search to go on.
-const MIN_COARSE: f64 = 0.8;
+const MIN_CORRELATION: f64 = 0.8;
 
 /// Grey averages of a picture, fine enough to compare two of them part by part.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,30 +115,31 @@ impl Thumbnail {
         let ratio = f64::from(other.width) * f64::from(self.height) / (f64::from(other.height) * f64::from(self.width));
         let stretch = ratio.sqrt();
         let mut place = Place { scale: 1.0, x: 0.0, y: 0.0 };
+        let mut finest = None;
         for side in SIDES {
             let (under, over) = (Plane::of(self, side), Plane::of(other, side));
             let correlation = |place: Place| correlation(overlap(&under, &over, place, stretch), under.cells());
             let found =
                 if side == SIDES[0] { first(correlation) } else { refine(correlation, place, 0.5 / side as f64) };
-            if found.1 < MIN_COARSE {
+            if found.1 < MIN_CORRELATION {
                 return None;
             }
             place = found.0;
+            finest = Some((under, over));
         }
-        Some(self.judge(other, place, stretch))
+        let (under, over) = finest?;
+        Some(judge(&under, &over, place, stretch))
     }
+}
 
-    fn judge(&self, other: &Self, place: Place, stretch: f64) -> Registration {
-        let (under, over) = (Plane::of(self, THUMBNAIL_SIDE), Plane::of(other, THUMBNAIL_SIDE));
-        let covered = overlap(&under, &over, place, stretch).count();
-        let structure = correlation(overlap(&under.fine(), &over.fine(), place, stretch), under.cells());
-        let tiles = overlap(&under, &over, place, stretch);
-        Registration {
-            scale: place.scale,
-            coverage: covered as f64 / CELLS as f64,
-            structure,
-            worst_tile: worst_tile(&tiles.collect::<Vec<_>>()),
-        }
+/// How well two planes of the finest side lie on each other.
+fn judge(under: &Plane, over: &Plane, place: Place, stretch: f64) -> Registration {
+    let pairs: Vec<(usize, f64, f64)> = overlap(under, over, place, stretch).collect();
+    Registration {
+        scale: place.scale,
+        coverage: pairs.len() as f64 / under.cells() as f64,
+        structure: correlation(overlap(&under.fine(), &over.fine(), place, stretch), under.cells()),
+        worst_tile: worst_tile(&pairs),
     }
 }
 

@@ -77,16 +77,7 @@ impl Account<'_> {
     fn references(&self, number: u32) -> Result<Vec<Occurrence>, StageError> {
         let fetched: Vec<Fetched> = self.job(ids::FETCH, number).table_of(ids::FETCH, number, "results")?;
         let of_image = fetched.into_iter().filter(|f| f.image == Some(self.id));
-        Ok(of_image
-            .map(|f| Occurrence {
-                document: f.document,
-                document_url: f.document_url,
-                position: f.position,
-                url: f.url,
-                alt: f.alt,
-                licence: f.licence,
-            })
-            .collect())
+        Ok(of_image.map(Occurrence::from).collect())
     }
 
     fn occurs(&mut self, occurrences: &[Occurrence]) {

@@ -28,14 +28,7 @@ pub fn decode(job: &Job) -> Result<Output, StageError> {
     let mut occurrences: BTreeMap<Id, Vec<Occurrence>> = BTreeMap::new();
     for f in job.shard::<Fetched>(ids::FETCH, "results")? {
         let Some(image) = f.image else { continue };
-        occurrences.entry(image).or_default().push(Occurrence {
-            document: f.document,
-            document_url: f.document_url,
-            position: f.position,
-            url: f.url,
-            alt: f.alt,
-            licence: f.licence,
-        });
+        occurrences.entry(image).or_default().push(f.into());
     }
     let mut out = Output::default();
     let (mut images, mut dropped) = (Vec::new(), Vec::new());

@@ -541,3 +541,17 @@ rows! {
         hash: String,
     }
 }
+
+impl From<Fetched> for Occurrence {
+    /// The place of a reference, without what became of it.
+    fn from(f: Fetched) -> Self {
+        Self {
+            document: f.document,
+            document_url: f.document_url,
+            position: f.position,
+            url: f.url,
+            alt: f.alt,
+            licence: f.licence,
+        }
+    }
+}
