@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::batch::v1::Job;
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use realsyn_controller::kinds::Kind;
@@ -94,7 +94,7 @@ async fn without_bucket(api: &Server) -> Result<()> {
     Ok(())
 }
 
-/// Nothing can be made any more in a namespace that goes, and nothing is waited for.
+/// Nothing can be made any more in a namespace that goes, no pod in the place of one that went, and nothing is waited for.
 async fn with_its_namespace(api: &Server) -> Result<()> {
     let works: Script = Box::new(|labels| match labels[names::STAGE] == names::ADVANCE {
         true => Fate::Works,
@@ -104,8 +104,17 @@ async fn with_its_namespace(api: &Server) -> Result<()> {
     let runs = |status: &Value| status["progress"].as_str().is_some_and(|p| p.starts_with("sentence-score 0/3"));
     site.world.until(Kind::Build, BUILD, "the step to run", runs).await?;
     ensure!(wishes(&site).await? == 1, "the wish is not recorded");
+    let pods: Api<Pod> = Api::namespaced(api.client.clone(), "ending");
+    let of_step = ListParams::default().labels(&format!("{}={}", names::STAGE, Stage::SentenceScore.name()));
+    until(PATIENCE, "its pods", async || Ok(pods.list(&of_step).await?.items.len() == 3)).await?;
     let namespaces: Api<Namespace> = Api::all(api.client.clone());
     namespaces.delete("ending", &DeleteParams::default()).await?;
     // Kubernetes looks at a namespace again after half of the time that its pods have to end.
-    until(5 * PATIENCE, "the end of the namespace", async || Ok(namespaces.get_opt("ending").await?.is_none())).await
+    let done =
+        until(5 * PATIENCE, "the end of the namespace", async || Ok(namespaces.get_opt("ending").await?.is_none()));
+    match done.await {
+        // What it still holds, and who holds it.
+        Err(error) => Err(error.context(json!(namespaces.get_opt("ending").await?.map(|n| n.status)).to_string())),
+        done => done,
+    }
 }

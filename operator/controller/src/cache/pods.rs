@@ -129,7 +129,8 @@ fn seen(pod: &ReadPod) -> SeenPod {
         let reason = state.waiting.as_ref().and_then(|waiting| waiting.reason.as_deref());
         reason.is_some_and(|reason| IN_VAIN.contains(&reason))
     };
-    let may_start = running.is_none() && terminated.is_none() && pod.metadata.deletion_timestamp.is_none();
+    let deleting = pod.metadata.deletion_timestamp.is_some();
+    let may_start = running.is_none() && terminated.is_none() && !deleting;
     let held_up_since = if may_start && states.any(in_vain) { could_start(status) } else { None };
     let named = |words: String, image: &str| match held_up_since {
         Some(_) if !words.contains(image) => format!("{words} (image {image})"),
@@ -154,7 +155,7 @@ fn seen(pod: &ReadPod) -> SeenPod {
         Some(words(unplaced.reason.as_deref(), unplaced.message.as_deref()))
     };
     let waits_for = if ended.is_some() { None } else { of_worker().or_else(of_server).or_else(of_scheduler) };
-    SeenPod { index, node, started_at: began.map(|t| t.0), ended_at, waits_for, held_up_since, ended }
+    SeenPod { index, node, started_at: began.map(|t| t.0), ended_at, waits_for, held_up_since, ended, deleting }
 }
 
 #[cfg(test)]

@@ -72,6 +72,8 @@ pub struct SeenPod {
     pub held_up_since: Option<Timestamp>,
     /// How its container ended.
     pub ended: Option<Ended>,
+    /// Whether it is being deleted.
+    pub deleting: bool,
 }
 
 /// How a container ended.

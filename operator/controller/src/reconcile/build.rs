@@ -64,6 +64,11 @@ pub fn halt(object: &DynamicObject, jobs: &[SeenJob]) -> Vec<Change> {
     if object.data["spec"]["suspend"] != true {
         return Vec::new();
     }
+    stop(jobs)
+}
+
+/// What ends all Jobs that may still run.
+pub fn stop(jobs: &[SeenJob]) -> Vec<Change> {
     let running = jobs.iter().filter(|job| job.is_active() && !job.deleting);
     running.map(|job| Change::Delete(job.name.clone(), job.uid.clone())).collect()
 }

@@ -5,6 +5,7 @@ pub mod announce;
 pub mod apply;
 pub mod build;
 pub mod dereference;
+pub mod ending;
 pub mod plan;
 pub mod status;
 pub mod sweep;
@@ -73,6 +74,10 @@ pub async fn reconcile(kind: Kind, object: &DynamicObject, context: Arc<Context>
     let rest = Action::requeue(resync(&uid, context.options.resync));
     let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
     let seen = dereference::dereference(kind, object, &context).await?;
+    if ending::ends(&seen.jobs, object, &context).await? {
+        apply::apply(object, build::stop(&seen.jobs), &context).await?;
+        return Ok(Action::await_change());
+    }
     let checked = match validate::validate(kind, object, &seen) {
         Ok(checked) => checked,
         Err(refusal) => {
