@@ -112,7 +112,7 @@ stop_controller() {
   wait "${pids[-1]}"
   unset 'pids[-1]'
 }
-holds_lease() { [ "$(kubectl get lease realsyn-controller -n "$1" -o jsonpath='{.spec.holderIdentity}')" = here ]; }
+holds_lease() { [[ $(kubectl get lease realsyn-controller -n "$1" -o jsonpath='{.spec.holderIdentity}') == here_* ]]; }
 of_build() { [ -n "$(kubectl get "$1" -n team -l "realsyn.dev/build=for-$2" -o name)" ]; }
 works() { # NAMESPACE: with a build of its own, so that nothing is left of another
   yes "the controller in $1 gets ready with its rights" until_true curl -sf -o "$work/ready" "http://127.0.0.1:$port/readyz"

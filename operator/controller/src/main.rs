@@ -1,5 +1,6 @@
 //! The controller's process.
 
+use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ struct Flags {
     /// The namespace of the Lease by which several processes agree on one that writes; by default its own.
     #[arg(long, env = "POD_NAMESPACE")]
     lease_namespace: Option<String>,
-    /// What this process calls itself in the Lease; by default the pod's name.
+    /// What this process calls itself in the Lease, where a random number follows; by default the pod's name.
     #[arg(long, env = "POD_NAME")]
     identity: Option<String>,
     /// Run without a Lease, as the only process.
@@ -96,7 +97,9 @@ async fn main() -> Result<()> {
     let lease_namespace = flags.lease_namespace.unwrap_or_else(|| config.default_namespace.clone());
     let client = realsyn_process::api::client(config)?;
     let listener = realsyn_process::listen(flags.port).await?;
+    // A container that is started anew is another process, and has its pod's name again.
     let identity = flags.identity.unwrap_or_else(|| format!("process-{}", std::process::id()));
+    let identity = format!("{identity}_{:016x}", RandomState::new().hash_one(&identity));
     let lease = (!flags.no_lease).then_some((lease_namespace, identity));
     let options = Options {
         worker_image: flags.worker_image,

@@ -551,17 +551,28 @@ async fn shares(site: Site) -> Result<()> {
     site.close().await
 }
 
-/// The binary itself: it becomes ready, leads, and on SIGTERM ends well and hands the Lease back.
+/// The binary itself: it becomes ready, leads, and on SIGTERM ends well and hands the Lease back, to another of its name.
 async fn process(plane: &ControlPlane) -> Result<()> {
     plane.kubectl(&["create", "namespace", "process"])?;
+    let start = |port: u16| {
+        tokio::process::Command::new(env!("CARGO_BIN_EXE_realsyn-controller"))
+            .args(["--worker-image", "worker:1", "--namespace", "process", "--lease-namespace", "process"])
+            .args(["--port", &port.to_string(), "--identity", "pod", "--log-format", "text"])
+            .env("KUBECONFIG", plane.kubeconfig())
+            .stderr(std::process::Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+    };
+    let end = async |mut child: tokio::process::Child| {
+        let id = child.id().context("it runs")?.to_string();
+        ensure!(std::process::Command::new("kill").arg(id).status()?.success(), "SIGTERM was not sent");
+        let ended =
+            tokio::time::timeout(std::time::Duration::from_secs(20), child.wait()).await.context("its end")??;
+        ensure!(ended.success(), "it ended with {ended}");
+        Ok(())
+    };
     let port = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
-    let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_realsyn-controller"))
-        .args(["--worker-image", "worker:1", "--namespace", "process", "--lease-namespace", "process"])
-        .args(["--port", &port.to_string(), "--identity", "first", "--log-format", "text"])
-        .env("KUBECONFIG", plane.kubeconfig())
-        .stderr(std::process::Stdio::null())
-        .kill_on_drop(true)
-        .spawn()?;
+    let first = start(port)?;
     let holder = || {
         plane.kubectl(&["get", "lease", names::CONTROLLER, "-n", "process", "-o", "jsonpath={.spec.holderIdentity}"])
     };
@@ -570,18 +581,16 @@ async fn process(plane: &ControlPlane) -> Result<()> {
         let curl = tokio::process::Command::new("curl").args(["-s", "-f", "--noproxy", "*", &url]).output().await?;
         Ok::<_, anyhow::Error>(curl.status.success().then(|| String::from_utf8_lossy(&curl.stdout).into_owned()))
     };
-    for _ in 0..400 {
-        if answer("/readyz").await?.is_some() && holder().is_ok_and(|h| h == "first") {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    ensure!(answer("/readyz").await?.is_some() && answer("/livez").await?.is_some(), "it is not ready");
-    ensure!(holder()? == "first", "it does not lead");
-    let id = child.id().context("it runs")?.to_string();
-    ensure!(std::process::Command::new("kill").arg(id).status()?.success(), "SIGTERM was not sent");
-    let ended = tokio::time::timeout(std::time::Duration::from_secs(20), child.wait()).await.context("its end")??;
-    ensure!(ended.success(), "it ended with {ended}");
+    until(PATIENCE, "it to be ready, and to lead", async || {
+        Ok(answer("/readyz").await?.is_some() && holder().is_ok_and(|h| h.starts_with("pod_")))
+    })
+    .await?;
+    ensure!(answer("/livez").await?.is_some(), "it does not live");
+    let led = holder()?;
+    let second = start(TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port())?;
+    end(first).await?;
+    until(PATIENCE, "the other to lead", async || Ok(holder()?.starts_with("pod_") && holder()? != led)).await?;
+    end(second).await?;
     ensure!(holder()?.is_empty(), "the Lease was not handed back");
     Ok(())
 }
