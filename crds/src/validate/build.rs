@@ -188,7 +188,13 @@ fn stages(judge: &mut Judge, build: &RealSynBuild) {
     }
     judge.list("spec.stages.tagVocab.vocabulary", s.tag_vocab.vocabulary.as_ref());
 
-    let short = s.image_decode.short_side;
+    let (least, short) = (s.image_decode.min_side, s.image_decode.short_side);
+    judge.require(
+        u64::from(least).pow(2) <= s.image_decode.max_pixels,
+        "spec.stages.imageDecode.minSide",
+        least,
+        "an image of this size has more than `maxPixels`, so that none would be kept; lower it, or raise `maxPixels`",
+    );
     judge.require(
         u64::from(short).pow(2) <= s.image_decode.max_pixels,
         "spec.stages.imageDecode.shortSide",

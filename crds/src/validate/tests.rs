@@ -132,7 +132,8 @@ fn wrong_builds() {
         ),
         ("spec.stages.imageDecode.quality", json!(101), "spec.stages.imageDecode.quality", "from 1 to 100"),
         ("spec.stages.imageDecode.maxAspect", json!(0.5), "spec.stages.imageDecode.maxAspect", "from 1 to"),
-        ("spec.stages.imageDecode.maxPixels", json!(1000), "spec.stages.imageDecode.shortSide", "maxPixels"),
+        ("spec.stages.imageDecode.maxPixels", json!(100_000), "spec.stages.imageDecode.shortSide", "maxPixels"),
+        ("spec.stages.imageDecode.minSide", json!(9000), "spec.stages.imageDecode.minSide", "none would be kept"),
         (
             "spec.stages.imagePolicy.evaluationSets",
             json!([list("a", &good), list("b", "1")]),

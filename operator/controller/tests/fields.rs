@@ -41,6 +41,7 @@ fn every_field_converges_or_is_refused_by_name() {
         );
         println!("{} were refused by a condition", told.iter().filter(|t| *t == "condition").count());
         println!("{} were refused by the API server", told.iter().filter(|t| *t == "server").count());
+        contradictions(api).await?;
         twice(api).await
     });
 }
@@ -114,7 +115,7 @@ fn fields() -> Vec<Field> {
 }
 
 /// What became of a change.
-async fn settle(site: &Site, name: &str, spec: &Value, field: &Field) -> Result<String> {
+async fn settle(site: &Site, name: &str, spec: &Value, named: &str) -> Result<String> {
     let api = site.world.api(Kind::Build);
     if let Ok(read) = serde_json::from_value::<BuildSpec>(spec.clone()) {
         site.world.has(&read, &[]);
@@ -125,10 +126,10 @@ async fn settle(site: &Site, name: &str, spec: &Value, field: &Field) -> Result<
     let generation = match api.replace(name, &Default::default(), &object).await {
         Ok(changed) => changed.metadata.generation,
         Err(kube::Error::Api(refusal)) if refusal.code == 409 => {
-            return Box::pin(settle(site, name, spec, field)).await;
+            return Box::pin(settle(site, name, spec, named)).await;
         }
         Err(kube::Error::Api(refusal)) => {
-            ensure!(refusal.message.contains(field.last()), "refused without its name: {}", refusal.message);
+            ensure!(refusal.message.contains(named), "refused without `{named}`: {}", refusal.message);
             return Ok("server".to_owned());
         }
         Err(error) => return Err(error.into()),
@@ -145,7 +146,7 @@ async fn settle(site: &Site, name: &str, spec: &Value, field: &Field) -> Result<
         return Ok("converged".to_owned());
     }
     let said = why(status, "Stalled");
-    ensure!(said.contains(field.last()), "the condition does not name the field: {said}");
+    ensure!(said.contains(named), "the condition does not name `{named}`: {said}");
     Ok("condition".to_owned())
 }
 
@@ -188,16 +189,63 @@ async fn change(api: &Server, n: usize, fields: &[Field]) -> Result<Vec<String>>
             spec
         };
         let now = full.pointer(&at).expect("a field of the full spec");
-        let valid = settle(&site, &name, &with(another(field, now)), field).await;
+        let valid = settle(&site, &name, &with(another(field, now)), field.last()).await;
         told.push(valid.with_context(|| format!("{at}: another value, {}", another(field, now)))?);
-        let refused = settle(&site, &name, &with(wrong(field)), field).await;
+        let refused = settle(&site, &name, &with(wrong(field)), field.last()).await;
         let refused = refused.with_context(|| format!("{at}: {}", wrong(field)))?;
         ensure!(refused != "converged", "{at} may be {}", wrong(field));
         told.push(refused);
-        let back = settle(&site, &name, full, field).await.with_context(|| format!("{at}: back"))?;
+        let back = settle(&site, &name, full, field.last()).await.with_context(|| format!("{at}: back"))?;
         ensure!(back == "converged", "{at}: the old value is no longer right");
     }
     Ok(told)
+}
+
+/// Values that are right by themselves and contradict others of the full spec, and what a refusal names.
+fn contradicting() -> Vec<(&'static str, Value, &'static str)> {
+    vec![
+        ("/source/format", json!("images"), "sentencesFrom"),
+        ("/source/imageMirrors/1/prefix", json!("https://a.example/b/"), "imageMirrors"),
+        ("/storage/credentials/serviceAccountName", json!("reader"), "serviceAccountName"),
+        ("/stages/imageDecode/minSide", json!(9000), "minSide"),
+        ("/stages/imageDecode/shortSide", json!(9000), "shortSide"),
+        ("/stages/sentences/minWords", json!(82), "minWords"),
+        ("/stages/sentenceScore/perplexity/min", json!(201.0), "perplexity"),
+        ("/stages/sentenceScore/gpu/count", json!(2), "count"),
+        ("/stages/sentenceScore/gpu/nvlink", json!(true), "nvlink"),
+        ("/stages/sentenceScore/gpu/sharing", json!("shared"), "sharing"),
+        ("/stages/sentenceScore/gpu/minMemory", json!("40Gi"), "minMemory"),
+        ("/stages/sentenceEmbed/engine", json!("openai"), "engine"),
+        ("/stages/sentenceDedupSemantic/maxRadius", json!(0.05), "maxRadius"),
+        ("/stages/imageDedupSemantic/maxRadius", json!(0.05), "maxRadius"),
+        ("/stages/sentenceCluster/clusters", json!(64), "clusters"),
+        ("/stages/imageCluster/clusters", json!(32), "clusters"),
+        ("/stages/generate/engine", json!("openai"), "endpoint"),
+        ("/stages/generate/endpoint", json!("http://127.0.0.1:8000/v1"), "endpoint"),
+        ("/sentencesFrom", json!({ "build": "obelics" }), "sentencesFrom"),
+        ("/stopAfter", json!("release"), "stopAfter"),
+        ("/preview/shards", json!(3), "shards"),
+        ("/scheduling/tolerations/0/operator", json!("Exists"), "value"),
+    ]
+}
+
+/// What contradicts itself is refused by name, and taken once it does not.
+async fn contradictions(api: &Server) -> Result<()> {
+    let [full, _] = full_specs();
+    let (mut build, release) = examples("contradictions");
+    build.spec = serde_json::from_value(full.clone())?;
+    let site = Site::open(api, (build, release), &[], Faults::new(None, None)).await?;
+    for (at, value, named) in contradicting() {
+        let (holder, name) = at.rsplit_once('/').context("a path")?;
+        let mut spec = full.clone();
+        let fields = spec.pointer_mut(holder).and_then(Value::as_object_mut).context("an object")?;
+        fields.insert(name.to_owned(), value);
+        let refused = settle(&site, "obelics", &spec, named).await.with_context(|| at.to_owned())?;
+        ensure!(refused != "converged", "{at} contradicts nothing");
+        let back = settle(&site, "obelics", &full, named).await.with_context(|| format!("{at}: back"))?;
+        ensure!(back == "converged", "{at}: what contradicts nothing is refused");
+    }
+    Ok(())
 }
 
 /// Applying the same file a second time changes nothing.
