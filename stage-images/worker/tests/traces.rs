@@ -2,22 +2,13 @@
 
 mod support;
 
-use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, channel};
 
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::trace::v1::Span;
-use prost::Message;
+use realsyn_e2e::Collector;
 use realsyn_plan::report::Report;
 use realsyn_plan::trace::traceparent;
-use rustls::pki_types::PrivateKeyDer;
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use support::small_build;
 
 const STEP: &str = "documents/extract";
@@ -34,110 +25,32 @@ fn realsyn(folder: &Path, args: &[&str], env: &[(&str, &str)]) -> (i32, String, 
     (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
 }
 
-type Batches = Receiver<ExportTraceServiceRequest>;
-
-/// A collector: an HTTP server that takes batches for as long as the test lasts.
-fn collector() -> (String, Batches) {
-    let (port, batches) = collector_behind(|connection| connection);
-    (format!("http://127.0.0.1:{port}"), batches)
-}
-
-/// The same behind TLS; the certificate in this file is for it.
-fn collector_with_tls(certificate: &Path) -> (String, Batches) {
-    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    std::fs::write(certificate, own.cert.pem()).unwrap();
-    let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
-    let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
-    let config = Arc::new(config.with_single_cert(vec![own.cert.der().clone()], key).unwrap());
-    let (port, batches) = collector_behind(move |connection| {
-        StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), connection)
-    });
-    (format!("https://localhost:{port}"), batches)
-}
-
-fn collector_behind<C: Read + Write>(layer: impl Fn(TcpStream) -> C + Send + 'static) -> (u16, Batches) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let (tell, batches) = channel();
-    std::thread::spawn(move || {
-        for connection in listener.incoming() {
-            // Who does not trust the certificate goes away.
-            let Some(batch) = one_batch(layer(connection.unwrap())) else { continue };
-            if tell.send(batch).is_err() {
-                return;
-            }
-        }
-    });
-    (port, batches)
-}
-
-fn one_batch(connection: impl Read + Write) -> Option<ExportTraceServiceRequest> {
-    let mut connection = BufReader::new(connection);
-    let (mut head, mut line) = (String::new(), String::new());
-    while connection.read_line(&mut line).ok()? > 2 {
-        head.push_str(&line.to_lowercase());
-        line.clear();
-    }
-    assert!(head.starts_with("post /v1/traces "), "{head}");
-    assert!(head.contains("content-type: application/x-protobuf"), "{head}");
-    let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()).unwrap();
-    let mut body = vec![0; length.parse().unwrap()];
-    connection.read_exact(&mut body).unwrap();
-    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-    connection.get_mut().write_all(answer).unwrap();
-    connection.get_mut().flush().unwrap();
-    Some(ExportTraceServiceRequest::decode(&body[..]).unwrap())
-}
-
-/// Everything that has come in. A process that has ended has sent all it will.
-fn spans(batches: &Batches) -> Vec<Span> {
-    let resources = batches.try_iter().flat_map(|batch| batch.resource_spans);
-    resources.flat_map(|resource| resource.scope_spans).flat_map(|scope| scope.spans).collect()
-}
-
-fn attributes(span: &Span) -> BTreeMap<&str, String> {
-    let text = |value: &Value| match value {
-        Value::StringValue(text) => text.clone(),
-        Value::IntValue(number) => number.to_string(),
-        other => format!("{other:?}"),
-    };
-    let value = |kv: &opentelemetry_proto::tonic::common::v1::KeyValue| {
-        kv.value.as_ref().and_then(|v| v.value.as_ref()).map(text).unwrap_or_default()
-    };
-    span.attributes.iter().map(|kv| (kv.key.as_str(), value(kv))).collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
-}
-
 #[test]
 fn what_pods_do_belongs_to_the_trace_that_they_are_given() {
     let folder = small_build();
-    let (endpoint, batches) = collector();
+    let collector = Collector::start();
     let parent = traceparent("0a6ba0ee-8a3d-4b07-bb8c-6e7f1f2f7b11", 3);
-    let env = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()), ("TRACEPARENT", &parent)];
+    let env = [("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint()), ("TRACEPARENT", &parent)];
     for args in [&["advance"][..], &["stage", STEP]] {
         let (code, _, said) = realsyn(folder.path(), args, &env);
         assert_eq!((code, said.as_str()), (0, ""));
     }
-    let spans = spans(&batches);
-    assert!(spans.iter().all(|span| hex(&span.trace_id) == parent[3..35]), "{spans:?}");
+    let spans = collector.spans();
+    assert!(spans.iter().all(|span| span.trace == parent[3..35]), "{spans:?}");
     let named = |name: &str| spans.iter().filter(|span| span.name == name).collect::<Vec<_>>();
     let ([advance], [stage]) = (&named("advance")[..], &named("stage")[..]) else { panic!("{spans:?}") };
     for root in [advance, stage] {
-        assert_eq!(hex(&root.parent_span_id), parent[36..52], "below the controller's span");
+        assert_eq!(root.parent, parent[36..52], "below the controller's span");
     }
-    assert_eq!(attributes(stage)["step"], STEP);
+    assert_eq!(stage.attributes["step"], STEP);
     let shards = named("shard");
-    assert!(shards.iter().all(|shard| shard.parent_span_id == stage.span_id), "{shards:?}");
+    assert!(shards.iter().all(|shard| shard.parent == stage.id), "{shards:?}");
     let mut told: Vec<_> = shards
         .iter()
         .map(|shard| {
-            let all = attributes(shard);
+            let all = &shard.attributes;
             assert!(all["bytes"].parse::<u64>().unwrap() > 0);
-            assert!(shard.start_time_unix_nano < shard.end_time_unix_nano);
+            assert!(shard.time.0 < shard.time.1);
             (all["step"].clone(), all["number"].clone(), all["records"].clone())
         })
         .collect();
@@ -150,15 +63,15 @@ fn what_pods_do_belongs_to_the_trace_that_they_are_given() {
 fn a_collector_behind_tls_is_told_only_if_its_certificate_is_trusted() {
     let folder = small_build();
     let certificate = folder.path().join("collector.pem");
-    let (endpoint, batches) = collector_with_tls(&certificate);
-    let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str());
+    let collector = Collector::start_with_tls(&certificate);
+    let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint());
     let (code, _, said) = realsyn(folder.path(), &["advance"], &[endpoint]);
     assert!(code == 0 && said.contains("spans cannot be sent") && said.contains("certificate"), "{code}: {said}");
-    assert!(spans(&batches).is_empty());
+    assert!(collector.spans().is_empty());
     let trusted = ("SSL_CERT_FILE", certificate.to_str().unwrap());
     let (code, _, said) = realsyn(folder.path(), &["advance"], &[endpoint, trusted]);
     assert_eq!((code, said.as_str()), (0, ""));
-    assert!(spans(&batches).iter().any(|span| span.name == "advance"));
+    assert!(collector.spans().iter().any(|span| span.name == "advance"));
 }
 
 #[test]

@@ -41,6 +41,11 @@ impl Binary {
 
     /// The same with more flags.
     pub async fn start_with(kubeconfig: &Path, flags: &[&str]) -> Result<Self> {
+        Self::start_in(kubeconfig, flags, &[]).await
+    }
+
+    /// The same in this environment.
+    pub async fn start_in(kubeconfig: &Path, flags: &[&str], env: &[(&str, &str)]) -> Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0").await?.local_addr()?.port();
         let began = Instant::now();
         let child = Command::new(env!("CARGO_BIN_EXE_realsyn-controller"))
@@ -49,6 +54,7 @@ impl Binary {
             .args(flags)
             .env("KUBECONFIG", kubeconfig)
             .env("RUST_LOG", "warn")
+            .envs(env.iter().copied())
             .stdout(Stdio::null())
             .kill_on_drop(true)
             .spawn()
