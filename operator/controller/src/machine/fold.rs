@@ -55,7 +55,8 @@ fn conclude(view: &View, state: &mut State, report: &Report, learned: bool) -> R
     if report.complete.is_some() && !(all_sealed && report.ready.is_empty()) && !view.plan.stops_early() {
         return Err("it says that everything is complete, but not every stage is sealed");
     }
-    if report.complete.is_none() && report.stalled.is_none() && !report.more && !all_sealed && !runs {
+    let goes_on = runs || report.more || state.advance.due;
+    if report.complete.is_none() && report.stalled.is_none() && !all_sealed && !goes_on {
         return Err("nothing is complete, and nothing can run");
     }
     let look = &mut state.advance;
@@ -147,6 +148,7 @@ fn by_reason<'s>(counts: impl Iterator<Item = (&'s String, &'s u64)>, mut room: 
 /// Begins a step that can run, unless its stage is at work, waits after a failure, or just ended without effect.
 fn begin(view: &View, state: &mut State, recipes: &Recipes, ready: &ReadyStep) {
     let Some(step) = step_named(&ready.step).map(|s| s.id).filter(|id| view.plan.allows(id.stage)) else { return };
+    let another_due = state.advance.due;
     let entry = state.entry(step.stage);
     if entry.step.is_some() || entry.retry_at.is_some() {
         return;
@@ -159,6 +161,10 @@ fn begin(view: &View, state: &mut State, recipes: &Recipes, ready: &ReadyStep) {
     let same = entry.list == list;
     entry.digest = recipes.stage_digest(step.stage).map(|d| d.to_string());
     if same && entry.tasks > 0 && entry.tasks_done == entry.tasks {
+        if another_due {
+            // Something ended after this look began, and it may have been this.
+            return;
+        }
         entry.failures += 1;
         entry.tasks_done = 0;
         entry.retry_at = again(view.now, entry.failures);

@@ -322,6 +322,9 @@ fn simulate(seed: u64) -> usize {
         let dies_before = if harm && dice.one_in(15) { dice.below(3) } else { usize::MAX };
         cluster.reconcile(&cache, &mut touched, dies_before, &mut dice);
         assert_eq!(cluster.store.wasted, Vec::<String>::new(), "seed {seed}, turn {turn}: sealed steps ran");
+        let waits = cluster.state.stages.iter().filter_map(|s| s.waits_for.as_deref());
+        let blamed: Vec<&str> = waits.filter(|why| why.contains("the store holds nothing of it")).collect();
+        assert!(blamed.is_empty(), "seed {seed}, turn {turn}: {blamed:?}, but no task ended well without its work");
         if !harm && cluster.state.finished && cluster.jobs.is_empty() {
             let before = cluster.version;
             cluster.reconcile(&cluster.snapshot(), &mut touched, usize::MAX, &mut dice);

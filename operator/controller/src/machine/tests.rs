@@ -437,6 +437,22 @@ fn a_job_that_ended_well_without_effect_is_not_run_for_ever() {
 }
 
 #[test]
+fn a_look_that_began_before_a_job_ended_does_not_say_that_it_was_without_effect() {
+    let mut bench = Bench::scoring();
+    bench.retry = Some("now");
+    bench.settle();
+    let job = bench.score_job();
+    bench.ends(&job, 0, "");
+    bench.report(report(&[], &[ready("sentence-score/score", 4, 1)]));
+    bench.settle();
+    let failures = |bench: &Bench| bench.state.stage(Stage::SentenceScore).unwrap().failures;
+    assert_eq!((failures(&bench), bench.state.advance.failures, bench.state.advance.attempt), (0, 0, 3));
+    bench.report(report(&[], &[ready("sentence-score/score", 4, 1)]));
+    bench.settle();
+    assert_eq!(failures(&bench), 1, "the next one does");
+}
+
+#[test]
 fn a_store_that_knows_a_thousand_reasons_does_not_make_the_status_grow() {
     let mut bench = Bench::new();
     bench.settle();
