@@ -124,7 +124,12 @@ fn columns(kind: Kind) -> Value {
         column("Stage", "string", ".status.summary.stage"),
         column("Shards", "string", ".status.summary.shards"),
         column("Done", "string", ".status.summary.done"),
-        column("Left", "string", ".status.summary.left"),
+        json!({
+            "name": "Left",
+            "type": "string",
+            "jsonPath": ".status.summary.left",
+            "description": "Until the running step ends; others may follow.",
+        }),
         column("Ready", "string", &ready("status")),
         column("Why", "string", &ready("reason")),
         column("Age", "date", ".metadata.creationTimestamp"),
