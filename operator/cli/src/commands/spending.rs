@@ -118,9 +118,10 @@ impl Spending {
         }
     }
 
-    /// What they cost: `35.50 so far, 78.75 to come`.
+    /// What they cost: `35.50 so far, 78.75 to come`. Nothing, of what has cost nothing.
     pub fn costs(&self) -> Option<String> {
-        let said = |cost: Option<f64>, when: &str| cost.map(|cost| format!("{cost:.2} {when}"));
+        let said =
+            |cost: Option<f64>, when: &str| cost.filter(|cost| *cost > 0.0).map(|cost| format!("{cost:.2} {when}"));
         let to_come = self.to_come.as_ref().and_then(|to_come| to_come.cost);
         let parts: Vec<String> = [said(self.cost, "so far"), said(to_come, "to come")].into_iter().flatten().collect();
         (!parts.is_empty()).then(|| parts.join(", "))
@@ -144,6 +145,9 @@ mod tests {
         assert_eq!(partly.costs().unwrap(), "35.50 so far");
         assert_eq!(of(None, None, 0).hours(), ", none to come");
         assert_eq!(of(None, None, 1).hours(), ", unknown of 1 stage to come");
+        let at_first = Spending { cost: Some(0.0), ..of(Some(31.46), Some(78.75), 0) };
+        assert_eq!(at_first.costs().unwrap(), "78.75 to come");
+        assert_eq!(Spending { cost: Some(0.0), to_come: None }.costs(), None);
         assert_eq!((Spending::default().hours(), Spending::default().costs()), (String::new(), None));
     }
 }
