@@ -91,6 +91,12 @@ pub struct SealedStep {
     pub gpu_seconds: u64,
 }
 
+impl SealedStep {
+    fn stage(&self) -> &str {
+        self.step.split('/').next().unwrap_or_default()
+    }
+}
+
 fn is_zero(n: &u64) -> bool {
     *n == 0
 }
@@ -145,7 +151,7 @@ pub fn step_named(name: &str) -> Option<&'static Step> {
 }
 
 impl Report {
-    /// The report as a termination message: as many sealed steps as fit, the rest announced by `more`.
+    /// The report as a termination message: as many stages as fit, the rest announced by `more`.
     pub fn encode(mut self) -> Vec<u8> {
         for sealed in &mut self.sealed {
             sealed.dropped = few(std::mem::take(&mut sealed.dropped));
@@ -155,21 +161,38 @@ impl Report {
         }
         loop {
             let bytes = serde_json::to_vec(&self).expect("a report has string keys");
-            if bytes.len() <= MAX_BYTES {
+            if bytes.len() <= MAX_BYTES || !self.shorten() {
                 return bytes;
             }
-            match self.sealed.as_mut_slice() {
-                [] => return bytes,
-                // Without a step that it tells of, whoever asks for more would ask for ever.
-                [last] if !last.dropped.is_empty() => {
-                    last.dropped.clear();
-                    continue;
-                }
-                _ => _ = self.sealed.pop(),
-            }
-            self.more = true;
-            self.complete = None;
         }
+    }
+
+    /// Leaves something out, if there is anything to leave out. A stage counts when all of its steps are told: so first goes
+    /// one whose steps are not all sealed, then the last, which is told to whoever asks for more. One that is left alone
+    /// loses its reasons, the longest first: whoever learned of no stage would ask for ever.
+    fn shorten(&mut self) -> bool {
+        let (Some(first), Some(last)) = (self.sealed.first(), self.sealed.last()) else { return false };
+        if let Some(part) = self.sealed.iter().find(|s| !self.tells_all_of(s.stage())).map(|s| s.stage().to_owned()) {
+            self.sealed.retain(|s| s.stage() != part);
+            return true;
+        }
+        if first.stage() != last.stage() {
+            let last = last.stage().to_owned();
+            self.sealed.retain(|s| s.stage() != last);
+            (self.more, self.complete) = (true, None);
+            return true;
+        }
+        let reasons = self.sealed.iter_mut().flat_map(|s| [&mut s.rejected, &mut s.dropped]);
+        let told = reasons.filter(|all| all.keys().any(|why| why != OTHERS));
+        let Some(longest) = told.max_by_key(|all| all.keys().map(String::len).sum::<usize>()) else { return false };
+        let sum = longest.values().fold(0, |sum: u64, n| sum.saturating_add(*n));
+        *longest = BTreeMap::from([(OTHERS.to_owned(), sum)]);
+        true
+    }
+
+    fn tells_all_of(&self, stage: &str) -> bool {
+        let told = |step: &Step| self.sealed.iter().any(|s| s.step == step.id.to_string());
+        BUILD.iter().chain(RELEASE).filter(|step| step.id.stage.name() == stage).all(told)
     }
 
     /// Reads a termination message.
@@ -356,13 +379,46 @@ mod tests {
         // A message that nobody of ours has written.
         let forged = serde_json::to_vec(&Report { sealed: vec![sealed(many)], ..Report::default() });
         assert!(forged.unwrap().len() > MAX_BYTES);
-        // Where not even one step fits with its reasons, it is told without them.
+        // Where not even one stage fits with its reasons, the longest are counted together.
         let mut full = sealed(told);
         full.rejected = (0..9).map(|n| (format!("{n}{}", "x".repeat(370)), 1)).collect();
-        let report = Report { sealed: vec![full.clone(), full.clone()], ..Report::default() };
+        let report = Report { sealed: vec![full.clone()], ..Report::default() };
         let read = Report::parse(&report.encode()).unwrap();
-        assert!(read.more && read.sealed.len() == 1 && read.sealed[0].dropped.is_empty(), "{read:?}");
-        assert_eq!(read.sealed[0].rejected, full.rejected);
+        assert_eq!(read.sealed[0].rejected, BTreeMap::from([(OTHERS.to_owned(), 9)]));
+        assert_eq!(read.sealed[0].dropped, full.dropped);
+    }
+
+    #[test]
+    fn whoever_asks_for_more_learns_of_every_stage_whatever_its_reasons() {
+        let reasons = |most: usize, length: usize| -> BTreeMap<String, u64> {
+            (0..most).map(|n| (format!("{n:02}{}", "\u{1d535}".repeat(length)), 1)).collect()
+        };
+        let sealed = |step: &Step| SealedStep {
+            step: step.id.to_string(),
+            shards: 100_000,
+            records_in: u64::MAX,
+            records_out: u64::MAX,
+            rejected: reasons(13, 58),
+            dropped: reasons(9, 38),
+            gpu_seconds: MAX_GPU_SECONDS,
+        };
+        // One stage is at its last step.
+        let last = crate::graph::ids::IMAGES_GROUPS;
+        let mut known: Vec<String> = Vec::new();
+        loop {
+            let news = BUILD.iter().filter(|step| step.id != last && !known.contains(&step.id.to_string()));
+            let report = Report { sealed: news.map(sealed).collect(), ..Report::default() };
+            let told = Report::parse(&report.encode()).unwrap();
+            let stages = told.sealed.iter().filter(|s| told.tells_all_of(s.stage()));
+            let before = known.len();
+            known.extend(stages.map(|s| s.step.clone()));
+            if !told.more {
+                break;
+            }
+            assert!(known.len() > before, "it says that there is more, but tells nothing new: {told:?}");
+        }
+        let others = BUILD.iter().filter(|step| step.id.stage != last.stage).map(|step| step.id.to_string());
+        assert_eq!(known, others.collect::<Vec<_>>());
     }
 
     #[test]
