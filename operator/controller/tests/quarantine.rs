@@ -130,27 +130,48 @@ async fn story(plane: &ControlPlane, client: &Client) -> Result<()> {
 
     // Three tasks fail on a device of which the agent sees nothing.
     for n in 0..3 {
-        let name = format!("fails-{n}");
-        pods.create(&new, &worker(&name, true)?).await?;
-        let now = jiff::Timestamp::now().to_string();
-        let state = json!({ "terminated": {
-            "exitCode": 66, "reason": "Error", "message": format!("the device {B} was lost"), "finishedAt": now,
-        } });
-        let status = json!({ "phase": "Failed", "containerStatuses": [{
-            "name": "worker", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state,
-        }] });
-        pods.patch_status(&name, &PatchParams::default(), &Patch::Merge(json!({ "status": status }))).await?;
+        ended(&pods, &format!("fails-{n}"), "gpu-1", 66, &format!("the device {B} was lost")).await?;
     }
-    // A change of the node makes the guard look before its minute is over.
-    report(&gpu_nodes, &[(A, None), (B, None)]).await?;
-    let mut looks = 0;
+    let of_the_device = (B.to_owned(), "RepeatedFailures".to_owned());
     until(PATIENCE, "a suspicion", async || {
-        looks += 1;
-        let poke = json!({ "metadata": { "annotations": { "poke": looks.to_string() } } });
-        gpu_nodes.patch("gpu-1", &PatchParams::default(), &Patch::Merge(poke)).await?;
-        Ok(entries(&gpu_nodes).await? == [(B.to_owned(), "RepeatedFailures".to_owned())])
+        poke(&gpu_nodes).await?;
+        Ok(entries(&gpu_nodes).await? == [of_the_device.clone()])
+    })
+    .await?;
+
+    // The servers of four die on a node, without a word about a device. Where the tasks end well tells whether that speaks
+    // against the node: two do elsewhere, one on the node itself, one nowhere yet.
+    nodes.create(&new, &read(json!({ "metadata": { "name": "gpu-2" } }))?).await?;
+    for n in 3..7 {
+        ended(&pods, &format!("dies-{n}"), "gpu-1", 67, "the server did not answer for 120 s").await?;
+    }
+    for (n, node) in [(3, "gpu-2"), (4, "gpu-2"), (5, "gpu-1")] {
+        ended(&pods, &format!("works-{n}"), node, 0, "").await?;
+    }
+    for n in 7..10 {
+        ended(&pods, &format!("fails-{n}"), "gpu-1", 66, &format!("the device {A} was lost")).await?;
+    }
+    let of_both = [(A.to_owned(), "RepeatedFailures".to_owned()), of_the_device];
+    until(PATIENCE, "a suspicion of the other device, and not of the node", async || {
+        poke(&gpu_nodes).await?;
+        Ok(entries(&gpu_nodes).await? == of_both)
+    })
+    .await?;
+    ended(&pods, "works-6", "gpu-2", 0, "").await?;
+    let of_the_node = (String::new(), "RepeatedFailures".to_owned());
+    let of_all = [&of_both[..], &[of_the_node]].concat();
+    until(PATIENCE, "a suspicion of the node", async || {
+        poke(&gpu_nodes).await?;
+        Ok(entries(&gpu_nodes).await? == of_all)
     })
     .await
+}
+
+/// A change of the node, so that the guard looks at it before its minute is over.
+async fn poke(gpu_nodes: &Api<GpuNode>) -> Result<()> {
+    let poke = json!({ "metadata": { "annotations": { "poke": jiff::Timestamp::now().to_string() } } });
+    gpu_nodes.patch("gpu-1", &PatchParams::default(), &Patch::Merge(poke)).await?;
+    Ok(())
 }
 
 /// `kubectl get gpunodes` names every reason, and says what an agent says that sees no device.
@@ -196,6 +217,22 @@ fn worker(name: &str, gpu: bool) -> Result<Pod> {
             "containers": [{ "name": "worker", "image": "worker:1" }],
         },
     }))
+}
+
+/// A pod of ours whose worker ended on a node with this code and these words.
+async fn ended(pods: &Api<Pod>, name: &str, node: &str, code: i32, words: &str) -> Result<()> {
+    let mut pod = worker(name, true)?;
+    pod.spec.get_or_insert_default().node_name = Some(node.to_owned());
+    pods.create(&PostParams::default(), &pod).await?;
+    let reason = if code == 0 { "Completed" } else { "Error" };
+    let state = json!({ "terminated": {
+        "exitCode": code, "reason": reason, "message": words, "finishedAt": jiff::Timestamp::now().to_string(),
+    } });
+    let status = json!({ "phase": if code == 0 { "Succeeded" } else { "Failed" }, "containerStatuses": [{
+        "name": "worker", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state,
+    }] });
+    pods.patch_status(name, &PatchParams::default(), &Patch::Merge(json!({ "status": status }))).await?;
+    Ok(())
 }
 
 /// What the agent says of the devices.

@@ -17,7 +17,7 @@ use crate::names;
 use crate::text::sentence;
 
 /// How a worker ends whose server does not answer.
-const SERVER_DIED: i32 = 67;
+pub const SERVER_DIED: i32 = 67;
 /// So much of what a server said last fits into a status, in characters.
 const LAST_WORDS: usize = 140;
 

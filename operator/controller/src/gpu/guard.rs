@@ -20,7 +20,7 @@ use tokio::time::MissedTickBehavior;
 use super::nodes::GpuNode;
 use super::quarantine::{CONTROLLER, Failures, changes, in_a_line, wanted};
 use crate::cache::Kept;
-use crate::cache::pods::HeldPod;
+use crate::cache::pods::{HeldPod, SERVER_DIED};
 use crate::context::Context;
 use crate::names;
 
@@ -94,22 +94,34 @@ impl Guard {
         }
     }
 
-    /// Devices on which tasks of ours fail.
+    /// Devices on which tasks of ours fail, and nodes on which their servers do.
     fn suspected(&self) -> BTreeMap<String, Timestamp> {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Timestamp::now();
-        let lost_one = |pod: &HeldPod| pod.holds_gpus && pod.seen.ended.as_ref().is_some_and(|e| e.code == LOST_GPU);
-        for pod in self.context.pods.filter(lost_one) {
+        for pod in self.ended_with(LOST_GPU) {
             // A pod can speak of the devices of its own node, and of no other.
             let node = pod.seen.node.as_deref().unwrap_or_default();
             let Some(gpu_node) = self.context.nodes.gpu_nodes.get(&ObjectRef::new(node)) else { continue };
             let (Some(ended), Some(at)) = (&pod.seen.ended, pod.seen.ended_at) else { continue };
             if gpu_node.status.devices.iter().any(|device| ended.message.contains(&device.uuid)) {
-                let index = pod.seen.index.map(|index| index.to_string()).unwrap_or_default();
-                failures.add(&format!("{}/{index}", pod.owner()), &ended.message, at);
+                failures.add(&task(&pod), &ended.message, at);
             }
         }
-        failures.suspected(now)
+        let died = self.ended_with(SERVER_DIED);
+        let well = if died.is_empty() { Vec::new() } else { self.ended_with(0) };
+        let well: BTreeMap<String, &HeldPod> = well.iter().map(|pod| (task(pod), &**pod)).collect();
+        for pod in &died {
+            let task = task(pod);
+            let Some(well) = well.get(&task).filter(|well| well.seen.node != pod.seen.node) else { continue };
+            if let (Some(node), Some(at)) = (&pod.seen.node, well.seen.ended_at) {
+                failures.add_server(&task, node, at);
+            }
+        }
+        failures.suspected(Timestamp::now())
+    }
+
+    /// Our pods that held GPUs, and whose worker ended with this code.
+    fn ended_with(&self, code: i32) -> Vec<Arc<HeldPod>> {
+        self.context.pods.filter(|pod| pod.holds_gpus && pod.seen.ended.as_ref().is_some_and(|e| e.code == code))
     }
 
     async fn look(&self, name: &str, suspected: &BTreeMap<String, Timestamp>) -> Result<(), kube::Error> {
@@ -120,7 +132,7 @@ impl Guard {
         let found = self.context.nodes.gpu_nodes.get(&ObjectRef::new(name));
         let mut entries = Vec::new();
         if let Some(gpu_node) = found {
-            entries = wanted(&gpu_node.spec.quarantine, &gpu_node.status, suspected);
+            entries = wanted(name, &gpu_node.spec.quarantine, &gpu_node.status, suspected);
             let line = gpu_node.metadata.annotations.as_ref().and_then(|all| all.get(QUARANTINED));
             if entries != gpu_node.spec.quarantine || line != in_a_line(&entries).as_ref() {
                 self.write(&gpu_node, &entries).await?;
@@ -213,4 +225,10 @@ impl Guard {
         }
         Ok(())
     }
+}
+
+/// The task of a pod: its Job, and its index.
+fn task(pod: &HeldPod) -> String {
+    let index = pod.seen.index.map(|index| index.to_string()).unwrap_or_default();
+    format!("{}/{index}", pod.owner())
 }
