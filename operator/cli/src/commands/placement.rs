@@ -78,6 +78,9 @@ impl Places {
                 let each: Vec<String> = place.batches.iter().map(|(unit, n)| format!("{n} on {unit}")).collect();
                 lines(&mut text, &format!("batch {}", each.join(", ")), 4, width);
             }
+            if let Some(near) = place.near() {
+                lines(&mut text, &near, 4, width);
+            }
             if place.placement.nodes.is_empty() {
                 lines(&mut text, &place.placement.sentence, 4, width);
                 if !every {
@@ -138,6 +141,16 @@ impl Places {
     }
 }
 
+impl Place {
+    /// Of pods with several GPUs, how many can have them on one NUMA node, where every agent tells.
+    fn near(&self) -> Option<String> {
+        let nodes = &self.placement.nodes;
+        let near = nodes.iter().map(|node| node.one_numa).sum::<Option<u32>>().filter(|_| !nodes.is_empty())?;
+        let room: u32 = nodes.iter().map(|node| node.empty).sum();
+        (self.demand.count > 1).then(|| format!("{near} of {room} pods can have their GPUs on one NUMA node"))
+    }
+}
+
 /// The largest batch of a stage's model on each of the products that it fits on.
 fn batches(plan: &Plan, stage: Stage, demand: &Demand, placement: &Placement) -> BTreeMap<String, u32> {
     let Some((model, dtype)) = of_stage(&plan.build, stage) else { return BTreeMap::new() };
@@ -158,7 +171,7 @@ fn lines(text: &mut String, sentence: &str, indent: usize, width: usize) {
 
 #[cfg(test)]
 mod tests {
-    use realsyn_crds::{Gpu, Quantity, parse_manifests};
+    use realsyn_crds::{Gpu, GpuDevice, GpuNode, GpuNodeSpec, GpuNodeStatus, Metadata, Quantity, parse_manifests};
     use realsyn_plan::placement::{Ahead, NodeFacts, NodeGpus};
     use realsyn_plan::records::Spent;
 
@@ -213,6 +226,36 @@ mod tests {
         assert!(none.table(false, 100).contains("    no node fits: gpu-2: "), "{}", none.table(false, 100));
         let text = Places::on(&plan, &Inventory::unknown()).table(false, 100);
         assert!(text.contains("may not read nodes"), "{text}");
+    }
+
+    #[test]
+    fn pods_of_several_gpus_are_told_where_numa_nodes_part_them() {
+        let mut plan = plan();
+        let mut shown = |count: u32, numa: fn(u32) -> Option<u32>| {
+            let gpu = plan.build.stages.sentence_score.device.gpu.as_mut().unwrap();
+            gpu.count = count;
+            let device = |n: u32| GpuDevice {
+                uuid: format!("GPU-{n}"),
+                product: "A100-SXM4-80GB".to_owned(),
+                memory: 80 << 30,
+                numa: numa(n),
+                healthy: true,
+                ..GpuDevice::default()
+            };
+            let status = GpuNodeStatus { devices: (0..8).map(device).collect(), ..GpuNodeStatus::default() };
+            let metadata = Metadata { name: "gpu-1".to_owned(), ..Metadata::default() };
+            let agent = GpuNode { metadata, spec: GpuNodeSpec::default(), status };
+            let mut facts = NodeFacts { name: "gpu-1".to_owned(), ready: true, ..NodeFacts::default() };
+            facts.allocatable.insert("nvidia.com/gpu".to_owned(), "8".to_owned());
+            Places::on(&plan, &[NodeGpus::of(&facts, Some(&agent))].into_iter().collect()).table(false, 100)
+        };
+        let halves: fn(u32) -> Option<u32> = |n| Some(n / 4);
+        assert!(shown(3, halves).ends_with("\n    2 of 2 pods can have their GPUs on one NUMA node\n"));
+        let uneven = shown(2, |n| Some(u32::from(n < 3)));
+        assert!(uneven.ends_with("\n    3 of 4 pods can have their GPUs on one NUMA node\n"), "{uneven}");
+        for silent in [shown(1, halves), shown(2, |_| None)] {
+            assert!(!silent.contains("NUMA"), "{silent}");
+        }
     }
 
     #[test]

@@ -20,8 +20,8 @@ pub(super) struct Fit {
     pub empty: u32,
     /// Pods at once beside what runs now, where that is known.
     pub now: Option<u32>,
-    /// Of the pods at once, how many could have their GPUs on one NUMA node.
-    pub one_numa: u32,
+    /// Of the pods at once, how many could have their GPUs on one NUMA node each, where those are known.
+    pub one_numa: Option<u32>,
 }
 
 /// Judges a node. The device plugin hands out any of a resource's units, so all that are healthy must do.
@@ -64,8 +64,8 @@ pub(super) fn fit(shape: &Shape, demand: &Demand, resource: &Resource) -> Result
         return Err(Why::Island { largest, needed: demand.count });
     }
     let now = healthy.iter().all(|(unit, _)| unit.free.is_some()).then(|| pods(together, true));
-    let numa = |unit: &Unit| unit.numa.map_or(u64::MAX, u64::from);
-    let one_numa = if healthy.iter().all(|(u, _)| u.numa.is_some()) { pods(&numa, false).min(empty) } else { 0 };
+    let near = |unit: &Unit| together(unit) << 32 | unit.numa.map_or(0, u64::from);
+    let one_numa = healthy.iter().all(|(unit, _)| unit.numa.is_some()).then(|| pods(&near, false));
     Ok(Fit { unit: handed_out(first, &healthy).into(), gpus, empty, now, one_numa })
 }
 

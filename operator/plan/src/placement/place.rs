@@ -51,8 +51,8 @@ pub struct NodeFit {
     pub empty: u32,
     /// Pods at once beside what runs now; `None` where no agent tells.
     pub now: Option<u32>,
-    /// Of `empty`, how many could have their GPUs on one NUMA node.
-    pub one_numa: u32,
+    /// Of `empty`, how many could have their GPUs on one NUMA node each; `None` where no agent tells.
+    pub one_numa: Option<u32>,
 }
 
 /// Nodes of which one and the same is to be said: mostly why they do not fit.

@@ -6,6 +6,7 @@ use realsyn_crds::{Gpu, GpuNode, Quantity, Sharing};
 use realsyn_plan::placement::{Demand, Inventory, NodeGpus, Placeable, Placement, Toleration, thin_links};
 use serde_json::Value;
 
+use crate::search::Counted::{All, Free, Near};
 use crate::search::Wanted;
 use crate::support::Rng;
 use crate::world::{Node, PROFILES, node, taint, world};
@@ -80,17 +81,23 @@ impl Drop for Shown {
 
 #[test]
 fn what_trying_everything_can_place_is_placed_and_nothing_else() {
-    let mut placed = [0; 3];
+    let (mut placed, mut across) = ([0; 3], 0);
     each(|_, nodes, wanted| {
         let placement = place(&nodes, &demand(&wanted));
         let resource = placement.allocation.resource.to_string();
         for node in &nodes {
             let fit = placement.nodes.iter().find(|n| *n.node == *node.facts.name);
-            assert_eq!(fit.map_or(0, |f| f.empty), wanted.pods(node, &resource, false), "{node:#?}");
+            assert_eq!(fit.map_or(0, |f| f.empty), wanted.pods(node, &resource, All), "{node:#?}");
             if let Some(fit) = fit {
-                assert!(fit.empty > 0 && fit.one_numa <= fit.empty && fit.gpus >= fit.empty * wanted.count as u32);
+                assert!(fit.empty > 0 && fit.gpus >= fit.empty * wanted.count as u32);
                 if let Some(now) = fit.now {
-                    assert_eq!(now, wanted.pods(node, &resource, true), "{node:#?}");
+                    assert_eq!(now, wanted.pods(node, &resource, Free), "{node:#?}");
+                }
+                let healthy = || node.items.iter().filter(|i| i.resource == resource && i.healthy);
+                assert_eq!(fit.one_numa.is_some(), healthy().all(|item| item.numa.is_some()), "{node:#?}");
+                if let Some(one_numa) = fit.one_numa {
+                    assert_eq!(one_numa, wanted.pods(node, &resource, Near), "{node:#?}");
+                    across += u32::from(one_numa < fit.empty);
                 }
                 placed[if wanted.nvlink { 2 } else { usize::from(wanted.count > 1) }] += 1;
             }
@@ -98,11 +105,11 @@ fn what_trying_everything_can_place_is_placed_and_nothing_else() {
         // Nothing is left out because another resource was asked for.
         let others = ["nvidia.com/gpu", "nvidia.com/gpu.shared", "nvidia.com/mig-3g.40gb", "nvidia.com/mig-1g.10gb"];
         if placement.nodes.is_empty() {
-            let missed = others.iter().any(|r| nodes.iter().any(|n| wanted.pods(n, r, false) > 0));
+            let missed = others.iter().any(|r| nodes.iter().any(|n| wanted.pods(n, r, All) > 0));
             assert!(!missed, "{nodes:#?}");
         }
     });
-    assert!(placed.iter().all(|n| *n > 150), "the worlds try too little: {placed:?}");
+    assert!(placed.iter().all(|n| *n > 150) && across > 150, "the worlds try too little: {placed:?}, {across}");
 }
 
 #[test]

@@ -4,6 +4,17 @@ use realsyn_plan::placement::Capability;
 
 use crate::world::{Cut, Item, Node, PRODUCTS};
 
+/// Which pods count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counted {
+    /// Those that can be had, whichever items are handed out.
+    All,
+    /// Those of items that nobody holds.
+    Free,
+    /// Those whose items lie on one NUMA node.
+    Near,
+}
+
 /// A demand, with the truth of what it accepts.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
@@ -20,6 +31,9 @@ pub struct Wanted {
     pub tolerates: bool,
 }
 
+/// Where an item is: its island, and its NUMA node where that matters.
+type Place = (u64, Option<u32>);
+
 impl Wanted {
     fn likes(&self, item: &Item) -> bool {
         let cut = match item.cut {
@@ -34,8 +48,8 @@ impl Wanted {
         cut && product && memory && compute
     }
 
-    /// Pods at once on a node, whichever items its device plugin withholds or hands out; of free ones only, if so asked.
-    pub fn pods(&self, node: &Node, resource: &str, free_only: bool) -> u32 {
+    /// Pods at once on a node, whichever items its device plugin withholds.
+    pub fn pods(&self, node: &Node, resource: &str, counted: Counted) -> u32 {
         let barred = node.quarantined || !node.facts.ready || node.facts.unschedulable;
         let offered = node.offered.get(resource).copied().unwrap_or(0) as usize;
         let items: Vec<(usize, &Item)> =
@@ -51,9 +65,11 @@ impl Wanted {
             return 0;
         }
         let island = |i: usize| reach(node, &healthy, i);
-        let islands: Vec<(u64, bool)> = healthy.iter().map(|(i, item)| (island(*i), item.free == Some(true))).collect();
-        let usable: Vec<u64> =
-            islands.iter().filter(|(_, free)| *free || !free_only).map(|(island, _)| *island).collect();
+        let usable: Vec<Place> = healthy
+            .iter()
+            .filter(|(_, item)| counted != Counted::Free || item.free == Some(true))
+            .map(|(i, item)| (island(*i), item.numa.filter(|_| counted == Counted::Near)))
+            .collect();
         let withheld = healthy.len().saturating_sub(offered);
         if self.count == 1 {
             return usable.len().saturating_sub(withheld) as u32;
@@ -61,26 +77,28 @@ impl Wanted {
         (0u32..1 << usable.len())
             .filter(|left_out| left_out.count_ones() as usize == withheld.min(usable.len()))
             .map(|left_out| {
-                let left: Vec<u64> = (0..usable.len()).filter(|i| left_out >> i & 1 == 0).map(|i| usable[i]).collect();
+                let left: Vec<Place> =
+                    (0..usable.len()).filter(|i| left_out >> i & 1 == 0).map(|i| usable[i]).collect();
                 self.most_groups(&left)
             })
             .min()
             .unwrap_or(0)
     }
 
-    /// The most disjoint groups of `count` items, of one island each if NVLink is asked for.
-    fn most_groups(&self, islands: &[u64]) -> u32 {
-        let Some((first, rest)) = islands.split_first() else { return 0 };
+    /// The most disjoint groups of `count` items, of one NUMA node each, and of one island if NVLink is asked for.
+    fn most_groups(&self, places: &[Place]) -> u32 {
+        let Some((first, rest)) = places.split_first() else { return 0 };
         let mut best = self.most_groups(rest);
         for others in 0u32..1 << rest.len() {
             if others.count_ones() as usize + 1 != self.count {
                 continue;
             }
             let taken = |i: &usize| others >> i & 1 == 1;
-            if self.nvlink && (0..rest.len()).filter(taken).any(|i| rest[i] != *first) {
+            let apart = |(island, numa): Place| (self.nvlink && island != first.0) || numa != first.1;
+            if (0..rest.len()).filter(taken).any(|i| apart(rest[i])) {
                 continue;
             }
-            let left: Vec<u64> = (0..rest.len()).filter(|i| !taken(i)).map(|i| rest[i]).collect();
+            let left: Vec<Place> = (0..rest.len()).filter(|i| !taken(i)).map(|i| rest[i]).collect();
             best = best.max(1 + self.most_groups(&left));
         }
         best

@@ -31,6 +31,7 @@ pub struct Item {
     pub free: Option<bool>,
     /// Items that NVLink joins it to; none where nobody knows.
     pub peers: Option<Vec<usize>>,
+    pub numa: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +127,7 @@ fn devices(rng: &mut Rng) -> (Vec<usize>, Vec<GpuDevice>) {
             compute: compute(*p),
             healthy: !rng.chance(80),
             allocated: rng.chance(300),
-            numa: Some((i * 2 / n) as u32),
+            numa: (!rng.chance(30)).then(|| rng.below(2) as u32),
             ..GpuDevice::default()
         })
         .collect();
@@ -166,6 +167,7 @@ fn whole(rng: &mut Rng, node: &mut Node, replicas: usize, resource: &str) {
             healthy: device.healthy,
             free: (!by_labels).then_some(!device.allocated),
             peers,
+            numa: device.numa.filter(|_| !by_labels),
         };
         node.items.extend(std::iter::repeat_n(item, replicas));
     }
@@ -224,7 +226,8 @@ fn cut(rng: &mut Rng, node: &mut Node, single: bool) {
                 *node.offered.entry(resource.clone()).or_default() += 1;
             }
             let (cut, free, peers) = (Cut::Mig(profile), Some(!allocated), Some(Vec::new()));
-            node.items.push(Item { resource, cut, product: Some(product), mib: Some(mib), healthy, free, peers });
+            let (product, numa) = (Some(product), None);
+            node.items.push(Item { resource, cut, product, mib: Some(mib), healthy, free, peers, numa });
             device.instances.push(MigInstance {
                 profile: name.into(),
                 memory: mib << 20,
@@ -259,7 +262,8 @@ fn undescribed(rng: &mut Rng, node: &mut Node) {
     let n = 1 + rng.below(4);
     node.offered.insert("nvidia.com/gpu".into(), n as u32);
     let resource = "nvidia.com/gpu".to_owned();
-    let item = Item { resource, cut: Cut::Whole, product: None, mib: None, healthy: true, free: None, peers: None };
+    let (product, mib, free, peers, numa) = (None, None, None, None, None);
+    let item = Item { resource, cut: Cut::Whole, product, mib, healthy: true, free, peers, numa };
     node.items = vec![item; n];
 }
 
