@@ -146,19 +146,24 @@ exports! {
         let Link { remote, vendor } = whole(&state, device)?.links.get(link as usize).ok_or(code::NOT_SUPPORTED)?;
         set(pci, PciInfo::of(remote, *vendor))
     }
-    /// `nvmlDeviceGetTotalEccErrors`: the volatile counter of uncorrected errors, zero of corrected ones.
+    /// `nvmlDeviceGetTotalEccErrors`: the volatile counters.
     fn nvmlDeviceGetTotalEccErrors(device: Address, kind: c_uint, _counter: c_uint, count: *mut c_ulonglong)
         handle Some(device); |state| {
-        let uncorrected = whole(&state, device)?.ecc_uncorrected.ok_or(code::NOT_SUPPORTED)?;
-        set(count, if kind == UNCORRECTED { uncorrected } else { 0 })
+        let device = whole(&state, device)?;
+        let uncorrected = device.ecc_uncorrected.ok_or(code::NOT_SUPPORTED)?;
+        set(count, if kind == UNCORRECTED { uncorrected } else { device.ecc_corrected })
     }
-    /// `nvmlDeviceGetFieldValues`: rows remapped (143), pending (144), failed (145), recovery action (230).
+    /// `nvmlDeviceGetFieldValues`: pages retired for single-bit (29) and double-bit errors (30), rows remapped for corrected (142)
+    /// and uncorrected errors (143), pending (144), failed (145), recovery action (230).
     fn nvmlDeviceGetFieldValues(device: Address, count: c_int, values: *mut FieldValue) handle Some(device); |state| {
         let device = whole(&state, device)?;
         // SAFETY: as above; `values` has `count` entries.
         let values = unsafe { std::slice::from_raw_parts_mut(values, usize::try_from(count).unwrap_or(0)) };
         for value in values {
             let answer = match (value.field, device.remapped_rows) {
+                (29, _) => device.retired_pages.map(|(single, _)| single),
+                (30, _) => device.retired_pages.map(|(_, double)| double),
+                (142, Some(_)) => Some(device.remapped_corrected),
                 (143, Some((rows, _, _))) => Some(rows),
                 (144, Some((_, pending, _))) => Some(u32::from(pending)),
                 (145, Some((_, _, failed))) => Some(u32::from(failed)),

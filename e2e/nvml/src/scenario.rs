@@ -66,10 +66,16 @@ pub struct Device {
     pub links: Vec<Link>,
     /// Uncorrected ECC errors since the driver was loaded.
     pub ecc_uncorrected: Option<u64>,
+    /// Corrected ones, where uncorrected ones are counted.
+    pub ecc_corrected: u64,
+    /// Rows remapped for corrected errors, where rows are remapped.
+    pub remapped_corrected: u32,
     /// Rows remapped for uncorrectable errors, whether one waits for a reset, and whether one could not be remapped.
     pub remapped_rows: Option<(u32, bool, bool)>,
     /// What the driver asks for: 0 nothing, 1 a reset, 2 a reboot, 3 drain peers, 4 drain and reset.
     pub recovery_action: Option<u32>,
+    /// Pages retired for single-bit and for double-bit errors; before Ampere.
+    pub retired_pages: Option<(u32, u32)>,
     /// Whether pages wait for retirement; before Ampere.
     pub pages_pending: Option<bool>,
     /// Why the clocks are down, as NVML's bits.

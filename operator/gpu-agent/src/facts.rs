@@ -93,8 +93,6 @@ pub struct Device {
 pub struct Faults {
     /// Uncorrected ECC errors since the driver was loaded.
     pub ecc_uncorrected: Option<u64>,
-    /// Rows of memory that were remapped because of uncorrected errors.
-    pub remapped_rows: Option<u32>,
     /// Whether a row, or before Ampere a page, waits for a reset to be put aside.
     pub remap_pending: Option<bool>,
     /// Whether a row could not be remapped.
@@ -131,6 +129,21 @@ pub struct Readings {
     pub power: Option<u32>,
     /// Why the clocks are down, as NVML's bits.
     pub throttle: Option<u64>,
+    /// Corrected ECC errors since the driver was loaded.
+    pub ecc_corrected: Option<u64>,
+    /// Rows of memory that were remapped, ever.
+    pub remapped_rows: Errors,
+    /// Pages of memory that were retired, ever: what was done before Ampere.
+    pub retired_pages: Errors,
+}
+
+/// How often something was done, by the kind of ECC errors that it was done for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Errors {
+    /// For corrected ones.
+    pub corrected: Option<u64>,
+    /// For uncorrected ones.
+    pub uncorrected: Option<u64>,
 }
 
 /// A MIG instance.

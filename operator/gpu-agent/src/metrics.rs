@@ -2,6 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 
+use nvml_wrapper::bitmasks::device::ThrottleReasons;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -9,11 +10,24 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use realsyn_crds::{GpuDevice, GpuNodeStatus};
 
-use crate::facts::{Device, Facts};
+use crate::facts::{Device, Errors, Facts};
 use crate::xid;
 
 type DeviceLabels = [(&'static str, String); 2];
 type Readings = Family<DeviceLabels, Gauge<f64, AtomicU64>>;
+type Counts = Family<[(&'static str, String); 3], Gauge<f64, AtomicU64>>;
+
+/// Why clocks are down, apart from having nothing to do.
+const THROTTLES: [(ThrottleReasons, &str); 8] = [
+    (ThrottleReasons::APPLICATIONS_CLOCKS_SETTING, "applications-clocks"),
+    (ThrottleReasons::SW_POWER_CAP, "power-cap"),
+    (ThrottleReasons::HW_SLOWDOWN, "hw-slowdown"),
+    (ThrottleReasons::SYNC_BOOST, "sync-boost"),
+    (ThrottleReasons::SW_THERMAL_SLOWDOWN, "sw-thermal"),
+    (ThrottleReasons::HW_THERMAL_SLOWDOWN, "hw-thermal"),
+    (ThrottleReasons::HW_POWER_BRAKE_SLOWDOWN, "hw-power-brake"),
+    (ThrottleReasons::DISPLAY_CLOCK_SETTING, "display-clocks"),
+];
 
 /// All metrics of the agent.
 pub struct Metrics {
@@ -24,11 +38,12 @@ pub struct Metrics {
     memory: Readings,
     temperature: Readings,
     power: Readings,
-    ecc: Readings,
-    remapped: Readings,
-    throttle: Readings,
     healthy: Readings,
     allocated: Readings,
+    ecc: Counts,
+    remapped: Counts,
+    retired: Counts,
+    throttled: Counts,
     xids: Family<[(&'static str, String); 3], Counter>,
     failures: Family<[(&'static str, &'static str); 1], Counter>,
     /// Whether a driver answers.
@@ -63,11 +78,12 @@ impl Default for Metrics {
             memory: readings("memory", "Memory", Some(Unit::Bytes)),
             temperature: readings("temperature", "Temperature of the chip", Some(Unit::Celsius)),
             power: readings("power", "Power drawn", Some(Unit::Other("watts".to_owned()))),
-            ecc: readings("ecc_uncorrected", "Uncorrected ECC errors since the driver was loaded", None),
-            remapped: readings("remapped_rows", "Rows remapped for uncorrected errors", None),
-            throttle: readings("throttle_reasons", "Why the clocks are down, as NVML's bits", None),
             healthy: readings("healthy", "Whether work can be trusted to it", None),
             allocated: readings("allocated", "Whether a container holds it", None),
+            ecc: Family::default(),
+            remapped: Family::default(),
+            retired: Family::default(),
+            throttled: Family::default(),
             xids: Family::default(),
             failures: Family::default(),
             driver: Gauge::default(),
@@ -78,6 +94,10 @@ impl Default for Metrics {
             write_errors: Counter::default(),
             registry: Registry::default(),
         };
+        registry.register("ecc_errors", "ECC errors since the driver was loaded", new.ecc.clone());
+        registry.register("remapped_rows", "Rows of memory remapped for ECC errors, ever", new.remapped.clone());
+        registry.register("retired_pages", "Pages of memory retired for ECC errors, ever", new.retired.clone());
+        registry.register("throttled", "Whether the clocks are down for this reason", new.throttled.clone());
         registry.register("xids", "XIDs by number", new.xids.clone());
         registry.register("nvml_failures", "NVML calls that failed", new.failures.clone());
         registry.register("driver", "Whether a driver answers", new.driver.clone());
@@ -109,9 +129,8 @@ impl Metrics {
         let peak = |device| self.memory_peak.get(&labels(device)).map_or(0.0, |bytes| bytes.get());
         let peaks: Vec<f64> = status.devices.iter().map(peak).collect();
         // Of a device that is no longer there nothing must stay.
-        for family in self.readings() {
-            family.clear();
-        }
+        self.readings().into_iter().for_each(Readings::clear);
+        self.counts().into_iter().for_each(Counts::clear);
         for (device, peak) in status.devices.iter().zip(peaks) {
             let labels = labels(device);
             let set = |family: &Readings, value: Option<f64>| {
@@ -134,9 +153,23 @@ impl Metrics {
             set(&self.memory_peak, used.into_iter().chain(held.then_some(peak)).reduce(f64::max));
             set(&self.temperature, seen.readings.temperature.map(f64::from));
             set(&self.power, seen.readings.power.map(|milliwatts| f64::from(milliwatts) / 1000.0));
-            set(&self.throttle, seen.readings.throttle.map(|bits| bits as f64));
-            set(&self.ecc, seen.faults.ecc_uncorrected.map(|errors| errors as f64));
-            set(&self.remapped, seen.faults.remapped_rows.map(f64::from));
+            let [uuid, product] = labels;
+            let count = |family: &Counts, label: (&'static str, &str), value: Option<u64>| {
+                if let Some(value) = value {
+                    let labels = [uuid.clone(), product.clone(), (label.0, label.1.to_owned())];
+                    family.get_or_create(&labels).set(value as f64);
+                }
+            };
+            let ecc = Errors { corrected: seen.readings.ecc_corrected, uncorrected: seen.faults.ecc_uncorrected };
+            let (remapped, retired) = (seen.readings.remapped_rows, seen.readings.retired_pages);
+            for (family, errors) in [(&self.ecc, ecc), (&self.remapped, remapped), (&self.retired, retired)] {
+                count(family, ("kind", "corrected"), errors.corrected);
+                count(family, ("kind", "uncorrected"), errors.uncorrected);
+            }
+            for (reason, name) in THROTTLES {
+                let is_one = |bits: u64| u64::from(bits & reason.bits() != 0);
+                count(&self.throttled, ("reason", name), seen.readings.throttle.map(is_one));
+            }
         }
     }
 
@@ -146,7 +179,11 @@ impl Metrics {
         self.xids.get_or_create(&[("uuid", uuid), ("product", product), ("xid", number)]).inc();
     }
 
-    fn readings(&self) -> [&Readings; 11] {
+    fn counts(&self) -> [&Counts; 4] {
+        [&self.ecc, &self.remapped, &self.retired, &self.throttled]
+    }
+
+    fn readings(&self) -> [&Readings; 8] {
         [
             &self.utilization,
             &self.memory_used,
@@ -154,9 +191,6 @@ impl Metrics {
             &self.memory,
             &self.temperature,
             &self.power,
-            &self.ecc,
-            &self.remapped,
-            &self.throttle,
             &self.healthy,
             &self.allocated,
         ]
@@ -179,8 +213,8 @@ mod tests {
         let metrics = Metrics::default();
         let seen = Device {
             uuid: Some("GPU-1".into()),
-            readings: Seen { utilization: Some(87), power: Some(312_500), throttle: Some(4), ..Seen::default() },
-            faults: Faults { ecc_uncorrected: Some(3), remapped_rows: Some(2), ..Faults::default() },
+            readings: Seen { utilization: Some(87), power: Some(312_500), throttle: Some(5), ..Seen::default() },
+            faults: Faults { ecc_uncorrected: Some(3), ..Faults::default() },
             ..Device::default()
         };
         let device = GpuDevice { uuid: "GPU-1".into(), product: "A100".into(), ..GpuDevice::default() };
@@ -193,9 +227,9 @@ mod tests {
         for (name, more, expected) in [
             ("utilization_ratios", "", 0.87),
             ("power_watts", "", 312.5),
-            ("throttle_reasons", "", 4.0),
-            ("ecc_uncorrected", "", 3.0),
-            ("remapped_rows", "", 2.0),
+            ("throttled", ",reason=\"power-cap\"", 1.0),
+            ("throttled", ",reason=\"hw-thermal\"", 0.0),
+            ("ecc_errors", ",kind=\"uncorrected\"", 3.0),
             ("healthy", "", 0.0),
             ("xids_total", ",xid=\"79\"", 2.0),
             ("xids_total", ",xid=\"other\"", 1.0),
@@ -206,6 +240,7 @@ mod tests {
         metrics.looked(&Facts::default(), &GpuNodeStatus::default());
         let text = metrics.text();
         assert_eq!((value(&text, "power_watts", ""), value(&text, "xids_total", ",xid=\"79\"")), (None, Some(2.0)));
+        assert!(!text.contains("realsyn_gpu_ecc_errors{") && !text.contains("realsyn_gpu_throttled{"), "{text}");
     }
 
     #[test]

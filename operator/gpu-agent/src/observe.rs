@@ -14,7 +14,7 @@ use nvml_wrapper::structs::device::FieldId;
 use nvml_wrapper::sys_exports::field_id;
 use nvml_wrapper::{EventSet, Nvml, cuda_driver_version_major, cuda_driver_version_minor};
 
-use crate::facts::{Device, Driver, Facts, Failure, FarEnd, Faults, Instance, Readings, Recovery, Trouble};
+use crate::facts::{Device, Driver, Errors, Facts, Failure, FarEnd, Faults, Instance, Readings, Recovery, Trouble};
 use crate::mig;
 use crate::reader::Progress;
 
@@ -130,7 +130,8 @@ fn device(session: &mut Session<'_>, index: u32, with_links: bool, sysfs: &Path,
     let memory = calls.get("nvmlDeviceGetMemoryInfo_v2", || handle.memory_info());
     let memory_size = memory.as_ref().map(|memory| memory.total);
     let mode = calls.get("nvmlDeviceGetMigMode", || handle.mig_mode()).map(|mode| mode.current == 1);
-    let (faults, throttle) = faults(&handle, calls);
+    let fields = Fields::read(&handle, calls);
+    let reasons = calls.get("nvmlDeviceGetCurrentClocksThrottleReasons", || handle.current_throttle_reasons());
     let device = Device {
         index,
         uuid: calls.get("nvmlDeviceGetUUID", || handle.uuid()),
@@ -143,13 +144,16 @@ fn device(session: &mut Session<'_>, index: u32, with_links: bool, sysfs: &Path,
         mig: mode,
         instances: if mode == Some(true) { instances(&handle, memory_size, calls) } else { None },
         links: if with_links { links(&handle, calls) } else { None },
-        faults,
+        faults: faults(&handle, &fields, reasons, calls),
         readings: Readings {
             utilization: calls.get("nvmlDeviceGetUtilizationRates", || handle.utilization_rates()).map(|u| u.gpu),
             memory_used: memory.map(|memory| memory.used),
             temperature: calls.get("nvmlDeviceGetTemperature", || handle.temperature(TemperatureSensor::Gpu)),
             power: calls.get("nvmlDeviceGetPowerUsage", || handle.power_usage()),
-            throttle,
+            throttle: reasons.map(|reasons| reasons.bits()),
+            ecc_corrected: ecc(&handle, MemoryError::Corrected, calls),
+            remapped_rows: fields.errors(field_id::NVML_FI_DEV_REMAPPED_COR, field_id::NVML_FI_DEV_REMAPPED_UNC),
+            retired_pages: fields.errors(field_id::NVML_FI_DEV_RETIRED_SBE, field_id::NVML_FI_DEV_RETIRED_DBE),
         },
         pci,
         trouble: None,
@@ -166,37 +170,60 @@ fn device(session: &mut Session<'_>, index: u32, with_links: bool, sysfs: &Path,
     Device { trouble: calls.trouble.take(), ..device }
 }
 
-fn faults(handle: &nvml_wrapper::Device<'_>, calls: &mut Calls<'_>) -> (Faults, Option<u64>) {
-    let ecc = calls
-        .get("nvmlDeviceGetTotalEccErrors", || handle.total_ecc_errors(MemoryError::Uncorrected, EccCounter::Volatile));
-    let fields = [
-        field_id::NVML_FI_DEV_REMAPPED_UNC,
-        field_id::NVML_FI_DEV_REMAPPED_PENDING,
-        field_id::NVML_FI_DEV_REMAPPED_FAILURE,
-        FIELD_GPU_RECOVERY_ACTION,
-    ];
-    let values = calls.get("nvmlDeviceGetFieldValues", || handle.field_values_for(&fields.map(FieldId)));
-    let values: Vec<Option<u64>> = values.unwrap_or_default().into_iter().map(number).collect();
-    let value = |index: usize| values.get(index).copied().flatten();
-    // Ampere and later remap rows; who remaps none may still retire pages.
-    let pending = value(1)
-        .map(|pending| pending != 0)
-        .or_else(|| calls.get("nvmlDeviceGetRetiredPagesPendingStatus", || handle.are_pages_pending_retired()));
-    let reasons = calls.get("nvmlDeviceGetCurrentClocksThrottleReasons", || handle.current_throttle_reasons());
-    let faults = Faults {
-        ecc_uncorrected: ecc,
-        remapped_rows: value(0).and_then(|rows| u32::try_from(rows).ok()),
-        remap_pending: pending,
-        remap_failed: value(2).map(|failed| failed != 0),
-        recovery: value(3).map(|action| match action {
+fn faults(
+    handle: &nvml_wrapper::Device<'_>,
+    fields: &Fields,
+    reasons: Option<ThrottleReasons>,
+    calls: &mut Calls<'_>,
+) -> Faults {
+    let pending = fields.number(field_id::NVML_FI_DEV_REMAPPED_PENDING).map(|pending| pending != 0);
+    Faults {
+        ecc_uncorrected: ecc(handle, MemoryError::Uncorrected, calls),
+        // Ampere and later remap rows; who remaps none may still retire pages.
+        remap_pending: pending
+            .or_else(|| calls.get("nvmlDeviceGetRetiredPagesPendingStatus", || handle.are_pages_pending_retired())),
+        remap_failed: fields.number(field_id::NVML_FI_DEV_REMAPPED_FAILURE).map(|failed| failed != 0),
+        recovery: fields.number(FIELD_GPU_RECOVERY_ACTION).map(|action| match action {
             0 => Recovery::Nothing,
             2 => Recovery::Reboot,
             3 => Recovery::DrainPeers,
             _ => Recovery::Reset,
         }),
         hot: reasons.map(|reasons| reasons.contains(ThrottleReasons::HW_THERMAL_SLOWDOWN)),
-    };
-    (faults, reasons.map(|reasons| reasons.bits()))
+    }
+}
+
+fn ecc(handle: &nvml_wrapper::Device<'_>, kind: MemoryError, calls: &mut Calls<'_>) -> Option<u64> {
+    calls.get("nvmlDeviceGetTotalEccErrors", || handle.total_ecc_errors(kind, EccCounter::Volatile))
+}
+
+/// What is read in one call.
+struct Fields(BTreeMap<u32, u64>);
+
+impl Fields {
+    const ALL: [u32; 7] = [
+        field_id::NVML_FI_DEV_REMAPPED_COR,
+        field_id::NVML_FI_DEV_REMAPPED_UNC,
+        field_id::NVML_FI_DEV_REMAPPED_PENDING,
+        field_id::NVML_FI_DEV_REMAPPED_FAILURE,
+        field_id::NVML_FI_DEV_RETIRED_SBE,
+        field_id::NVML_FI_DEV_RETIRED_DBE,
+        FIELD_GPU_RECOVERY_ACTION,
+    ];
+
+    fn read(handle: &nvml_wrapper::Device<'_>, calls: &mut Calls<'_>) -> Self {
+        let values = calls.get("nvmlDeviceGetFieldValues", || handle.field_values_for(&Self::ALL.map(FieldId)));
+        let values = Self::ALL.into_iter().zip(values.unwrap_or_default());
+        Self(values.filter_map(|(field, value)| Some((field, number(value)?))).collect())
+    }
+
+    fn number(&self, field: u32) -> Option<u64> {
+        self.0.get(&field).copied()
+    }
+
+    fn errors(&self, corrected: u32, uncorrected: u32) -> Errors {
+        Errors { corrected: self.number(corrected), uncorrected: self.number(uncorrected) }
+    }
 }
 
 fn number(value: Result<nvml_wrapper::struct_wrappers::device::FieldValueSample, NvmlError>) -> Option<u64> {

@@ -5,6 +5,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use realsyn_crds::GpuNodeStatus;
+use realsyn_gpu_agent::metrics::Metrics;
 use realsyn_gpu_agent::node::{Node, Rules, change};
 use realsyn_gpu_agent::reader::Order;
 use realsyn_nvml::{Scenario, Xid, inventory};
@@ -160,6 +161,45 @@ async fn memory_that_goes_bad_is_told() {
     let expected = ["EccUncorrected", "RowRemapPending", "RowRemapFailed", "RowRemapPending", "ResetRequired"];
     assert_eq!(reasons[..5], expected);
     assert_eq!(reasons[5..], ["healthy", "Thermal", "healthy"]);
+}
+
+#[tokio::test]
+async fn what_wears_out_and_what_slows_down_is_measured() {
+    let mut rig = Rig::new(inventory::dgx_a100_40());
+    let devices = &mut rig.scenario.devices;
+    (devices[0].ecc_corrected, devices[0].ecc_uncorrected) = (12, Some(1));
+    (devices[0].remapped_corrected, devices[0].remapped_rows) = (3, Some((2, false, false)));
+    (devices[1].remapped_rows, devices[1].retired_pages, devices[1].ecc_uncorrected) = (None, Some((5, 4)), None);
+    // Idle, at its power limit, and slowed down by heat.
+    devices[1].throttle = 0x1 | 0x4 | 0x8 | 0x40;
+    let uuids = [devices[0].uuid.clone(), devices[1].uuid.clone()];
+    rig.play();
+    rig.reader.order(Order::Look);
+    let facts = rig.facts().await;
+    rig.node.look(&facts, rig.now);
+    let metrics = Metrics::default();
+    metrics.looked(&facts, &rig.node.status());
+    let text = metrics.text();
+    let value = |name: &str, device: usize, label: &str| {
+        let head = format!(r#"realsyn_gpu_{name}{{uuid="{}",product="A100-SXM4-40GB",{label}}} "#, uuids[device]);
+        text.lines().find_map(|line| line.strip_prefix(&head)).map(|value| value.parse::<f64>().unwrap())
+    };
+    for (name, on_first, on_second) in [
+        ("ecc_errors", [Some(12.0), Some(1.0)], [None, None]),
+        ("remapped_rows", [Some(3.0), Some(2.0)], [None, None]),
+        ("retired_pages", [None, None], [Some(5.0), Some(4.0)]),
+    ] {
+        let both = |device| [r#"kind="corrected""#, r#"kind="uncorrected""#].map(|kind| value(name, device, kind));
+        assert_eq!((both(0), both(1)), (on_first, on_second), "{name}: {text}");
+    }
+    let slow = |device| {
+        let reasons = ["power-cap", "hw-slowdown", "hw-thermal", "sw-thermal", "hw-power-brake", "sync-boost"];
+        let reasons =
+            reasons.into_iter().filter(|r| value("throttled", device, &format!(r#"reason="{r}""#)) == Some(1.0));
+        reasons.collect::<Vec<_>>()
+    };
+    assert_eq!((slow(0), slow(1)), (vec![], vec!["power-cap", "hw-slowdown", "hw-thermal"]), "{text}");
+    assert_eq!(text.matches("realsyn_gpu_throttled{").count(), 8 * 8, "each reason of each device, and no other");
 }
 
 #[tokio::test]
