@@ -108,9 +108,11 @@ bench-shuffle:
 bench-placement:
 	cargo run --release --quiet -p realsyn-plan --example bench_placement
 
-# What the GPU agent costs on a node with eight devices: resident memory and share of a core.
+# What the GPU agent costs on a node with eight devices, as its image has it: resident memory, share of a core, requests.
 bench-agent: kubernetes
+	cargo build --release --workspace --bin realsyn-gpu-agent
 	REALSYN_KUBERNETES=$(abspath $(KUBERNETES)) REALSYN_REQUIRE_CLUSTER=1 \
+	    REALSYN_GPU_AGENT=$(abspath $(TARGET))/release/realsyn-gpu-agent \
 	    cargo test --workspace --test gpu_node -- --ignored --nocapture cost
 
 # How the controller bears size: its status, its memory, its writes, its start. Twelve minutes, most of them to make
