@@ -4,6 +4,9 @@
 use std::path::Path;
 use std::process::Command;
 
+use realsyn_dataset::store::StoreOptions;
+use realsyn_worker::run::{ModelRef, Models, Server};
+
 const SHA: &str = "abababababababababababababababababababababababababababababababab";
 
 fn manifest(change: impl Fn(String) -> String) -> String {
@@ -40,11 +43,39 @@ fn an_unknown_field_is_named_with_the_nearest_one() {
 }
 
 #[test]
-fn a_model_with_another_hash_is_named_with_what_was_found() {
-    let said = refused(&manifest(|m| m), |folder| {
-        std::fs::create_dir(folder.join("models/other")).unwrap();
-        std::fs::write(folder.join("models/other/weights"), "w").unwrap();
-    });
+fn a_model_that_is_not_found_is_named_with_what_was_searched() {
+    let folder = tempfile::tempdir().unwrap();
+    let (models, claim) = (folder.path().join("models"), folder.path().join("claim"));
+    let hash = |model: &Path| {
+        std::fs::create_dir_all(model).unwrap();
+        std::fs::write(model.join("weights"), model.to_str().unwrap()).unwrap();
+        format!("{} has sha256 {}", model.display(), realsyn_models::folder_sha256(model).unwrap())
+    };
+    let (claimed, one, other) = (hash(&claim), hash(&models.join("one")), hash(&models.join("other")));
+    let empty = folder.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let gone = folder.path().join("gone");
+    for (models, uri, found) in [
+        (Some(&models), None, format!("{one}, {other}")),
+        (Some(&models), Some(&claim), format!("{claimed}, {one}, {other}")),
+        (None, Some(&claim), claimed.clone()),
+        (None, Some(&gone), format!("{} is no folder", gone.display())),
+        (Some(&empty), None, format!("{} holds no folder", empty.display())),
+        (None, None, "neither --models nor its `uri` says where to look".to_owned()),
+    ] {
+        let model = ModelRef { sha256: SHA.into(), uri: uri.map(|uri| uri.to_str().unwrap().to_owned()) };
+        let named = [("clip".to_owned(), model)].into();
+        let error = Models::new(models.cloned(), named, Server::default(), StoreOptions::default()).check();
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            format!("models.clip: no model with sha256 {SHA} was found ({found}); fetch it, or correct the hash")
+        );
+    }
+}
+
+#[test]
+fn a_build_whose_model_is_not_found_is_refused() {
+    let said = refused(&manifest(|m| m), |folder| std::fs::create_dir(folder.join("models/other")).unwrap());
     assert!(said.contains("models.clip") && said.contains(SHA) && said.contains("models/other"), "{said}");
 }
 

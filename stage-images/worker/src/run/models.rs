@@ -18,17 +18,13 @@ use crate::chat::Chat;
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
     /// No folder has the hash.
-    #[error(
-        "models.{role}: no folder below {searched} has sha256 {sha256}; fetch the model, or correct the hash. Found: {found}"
-    )]
+    #[error("models.{role}: no model with sha256 {sha256} was found ({found}); fetch it, or correct the hash")]
     NotFound {
         /// Field under `spec.models`.
         role: String,
         /// What was asked for.
         sha256: String,
-        /// Where it was looked for.
-        searched: String,
-        /// Folders and their hashes.
+        /// Where it was looked for, and the hashes of what is there.
         found: String,
     },
     /// The build names no such model.
@@ -174,27 +170,33 @@ impl Models {
 
     pub(super) fn find(&self, role: &str) -> Result<PathBuf, ModelError> {
         let model = self.named.get(role).ok_or_else(|| ModelError::NotNamed(role.to_owned()))?;
-        let mut known: Vec<(PathBuf, String)> = Vec::new();
-        if let Some(folder) = model.uri.as_deref().and_then(folder_of).filter(|folder| folder.is_dir()) {
-            let hash = folder_sha256(&folder).map_err(unusable(role))?;
-            known.push((folder, hash));
+        let mut found = Vec::new();
+        let has = |path: &Path, hash: &str| format!("{} has sha256 {hash}", path.display());
+        if let Some(folder) = model.uri.as_deref().and_then(folder_of) {
+            if folder.is_dir() {
+                let hash = folder_sha256(&folder).map_err(unusable(role))?;
+                if hash == model.sha256 {
+                    return Ok(folder);
+                }
+                found.push(has(&folder, &hash));
+            } else {
+                found.push(format!("{} is no folder", folder.display()));
+            }
         }
-        if !known.iter().any(|(_, hash)| *hash == model.sha256) {
-            known.extend(self.hashes(role)?.iter().cloned());
-        }
-        if let Some((path, _)) = known.iter().find(|(_, hash)| *hash == model.sha256) {
+        let hashes = self.hashes(role)?;
+        if let Some((path, _)) = hashes.iter().find(|(_, hash)| *hash == model.sha256) {
             return Ok(path.clone());
         }
         if let Some(uri) = model.uri.as_deref().filter(|uri| folder_of(uri).is_none()) {
             return self.fetched.folder(role, uri, &model.sha256);
         }
-        let list: Vec<String> = known.iter().map(|(path, hash)| format!("{} {hash}", path.display())).collect();
-        Err(ModelError::NotFound {
-            role: role.to_owned(),
-            sha256: model.sha256.clone(),
-            searched: self.folder.as_deref().map_or_else(|| "(no --models folder)".into(), |f| f.display().to_string()),
-            found: if list.is_empty() { "nothing".into() } else { list.join(", ") },
-        })
+        found.extend(hashes.iter().map(|(path, hash)| has(path, hash)));
+        match &self.folder {
+            Some(folder) if hashes.is_empty() => found.push(format!("{} holds no folder", folder.display())),
+            None if found.is_empty() => found.push("neither --models nor its `uri` says where to look".into()),
+            _ => {}
+        }
+        Err(ModelError::NotFound { role: role.to_owned(), sha256: model.sha256.clone(), found: found.join(", ") })
     }
 
     fn hashes(&self, role: &str) -> Result<&[(PathBuf, String)], ModelError> {
