@@ -25,7 +25,8 @@
 //!
 //! Weights are never executed. PyTorch's old pickle format, in which EfficientNet-Lite0 is published, is read by a
 //! reader for the few instructions that a state dictionary needs, and only where the file's SHA-256 is the expected
-//! one; [`convert_pth`] writes it as safetensors. Every tensor's name and shape is checked while a model loads.
+//! one; the tensors are kept as safetensors, and later loads read those. Every tensor's name and shape is checked while a
+//! model loads.
 #![forbid(unsafe_code)]
 
 mod batches;
@@ -51,7 +52,6 @@ pub use error::ModelError;
 pub use folder::{file_sha256, folder_sha256};
 pub use minilm::MiniLm;
 pub use smollm::{SmolLm, SmolLmOptions};
-pub use torch::convert_pth;
 pub use traits::{
     Captioner, FinishReason, Generated, Generator, ImageEmbedding, ImageEncoder, Prompt, RgbView, Scorer, Tag, Tagger,
     TextEncoder, TextScore,

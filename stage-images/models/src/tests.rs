@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use serde::Deserialize;
 
+use crate::efficientnet::PTH;
 use crate::*;
 
 /// Hashes as `scripts/fetch-models.py` prints them.
@@ -66,7 +67,9 @@ fn minilm() -> Option<&'static Arc<MiniLm>> {
 
 fn efficientnet() -> Option<&'static Arc<EfficientNet>> {
     static MODEL: OnceLock<Option<Arc<EfficientNet>>> = OnceLock::new();
-    MODEL.get_or_init(|| Some(Arc::new(EfficientNet::load(&folder(EFFICIENTNET.0)?).unwrap()))).as_ref()
+    MODEL
+        .get_or_init(|| Some(Arc::new(EfficientNet::load(&folder(EFFICIENTNET.0)?, &std::env::temp_dir()).unwrap())))
+        .as_ref()
 }
 
 fn smollm() -> Option<&'static SmolLm> {
@@ -242,14 +245,20 @@ fn image_features_agree_with_the_reference() {
 }
 
 #[test]
-fn the_converted_weights_are_the_same() {
+fn the_published_weights_are_kept_as_safetensors() {
     let (Some(folder), Some(model)) = (folder(EFFICIENTNET.0), efficientnet()) else { return };
-    let dir = tempfile::tempdir().unwrap();
-    let pth = folder.join("efficientnet-lite0-57934424.pth");
-    convert_pth(&pth, &file_sha256(&pth).unwrap(), &dir.path().join("model.safetensors")).unwrap();
+    let (scratch, converted) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let data = picture(100);
     let image = [RgbView::new(100, 100, &data).unwrap()];
-    assert_eq!(EfficientNet::load(dir.path()).unwrap().classify(&image).unwrap(), model.classify(&image).unwrap());
+    let expected = model.classify(&image).unwrap();
+    let load = || EfficientNet::load(&folder, scratch.path()).unwrap().classify(&image).unwrap();
+    assert_eq!(load(), expected);
+    let kept = scratch.path().join(format!("realsyn-{}.safetensors", PTH.sha256));
+    assert_eq!(file_sha256(&kept).unwrap(), PTH.converted);
+    assert_eq!(load(), expected);
+    std::fs::rename(&kept, converted.path().join("model.safetensors")).unwrap();
+    let model = EfficientNet::load(converted.path(), scratch.path()).unwrap();
+    assert_eq!(model.classify(&image).unwrap(), expected);
 }
 
 #[test]
@@ -301,11 +310,11 @@ fn a_damaged_model_is_refused_before_the_first_batch() {
     std::fs::write(dir.path().join("model.safetensors"), &safe[..safe.len() / 2]).unwrap();
     let error = MiniLm::load(dir.path()).err().unwrap();
     assert!(error.to_string().contains("not a whole safetensors file"), "{error}");
-    let error = EfficientNet::load(dir.path()).err().unwrap();
+    let error = EfficientNet::load(dir.path(), dir.path()).err().unwrap();
     assert!(error.to_string().contains("not a whole safetensors file"), "{error}");
     std::fs::remove_file(dir.path().join("model.safetensors")).unwrap();
-    std::fs::write(dir.path().join("efficientnet-lite0-57934424.pth"), b"cposix\nsystem\n(S'id'\ntR.").unwrap();
-    assert!(matches!(EfficientNet::load(dir.path()).err().unwrap(), ModelError::Digest { .. }));
+    std::fs::write(dir.path().join(PTH.name), b"cposix\nsystem\n(S'id'\ntR.").unwrap();
+    assert!(matches!(EfficientNet::load(dir.path(), dir.path()).err().unwrap(), ModelError::Digest { .. }));
 }
 
 /// Run by the test below, in processes of their own: the number of threads is read once per process.

@@ -23,14 +23,14 @@ pub(crate) struct Weights {
 }
 
 impl Weights {
-    pub(crate) fn new(path: &Path, tensors: HashMap<String, RawTensor>) -> Self {
-        Self { path: path.to_owned(), tensors }
-    }
-
     /// Reads a safetensors file of little-endian f32; integer tensors (counters, position ids) are skipped.
     pub(crate) fn safetensors(path: &Path) -> Result<Self, ModelError> {
-        let bytes = std::fs::read(path).map_err(ModelError::io(path))?;
-        let file = SafeTensors::deserialize(&bytes)
+        Self::parse(path, &std::fs::read(path).map_err(ModelError::io(path))?)
+    }
+
+    /// As [`Self::safetensors`], of the file's bytes; `path` is where they come from.
+    pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<Self, ModelError> {
+        let file = SafeTensors::deserialize(bytes)
             .map_err(|error| ModelError::format(path, format!("not a whole safetensors file ({error})")))?;
         let mut tensors = HashMap::new();
         for (name, view) in file.iter() {
@@ -44,7 +44,7 @@ impl Weights {
                 other => return Err(ModelError::format(path, format!("tensor `{name}` is {other:?}, expected F32"))),
             }
         }
-        Ok(Self::new(path, tensors))
+        Ok(Self { path: path.to_owned(), tensors })
     }
 
     /// The tensor `name`, which must have `shape`.

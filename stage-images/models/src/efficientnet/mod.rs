@@ -9,9 +9,10 @@ use std::path::Path;
 use candle_core::{Device, Result as TensorResult, Tensor};
 
 use crate::numeric::{add, normalize, softmax};
+use crate::torch::{self, Pinned};
 use crate::weights::{Weights, stack_transposed};
 use crate::workers::Workers;
-use crate::{ModelError, RgbView, torch};
+use crate::{ModelError, RgbView};
 use depthwise::{Depthwise, inside, same};
 pub use preprocess::View;
 use preprocess::{SIDE, pixels};
@@ -24,8 +25,11 @@ pub(crate) const FEATURES: usize = 1280;
 /// Number of ImageNet labels.
 pub(crate) const LABELS: usize = 1000;
 /// The published weights, in PyTorch's old format.
-const PTH: (&str, &str) =
-    ("efficientnet-lite0-57934424.pth", "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db");
+pub(crate) const PTH: Pinned<'_> = Pinned {
+    name: "efficientnet-lite0-57934424.pth",
+    sha256: "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    converted: "0c677c314df2a69239bef9609a095a957201d5092462c5ace5d8bf3e0201bbd7",
+};
 /// (repeats, kernel, stride of the first, expansion, output channels).
 const STAGES: [(usize, usize, usize, usize, usize); 7] = [
     (1, 3, 1, 1, 16),
@@ -173,11 +177,12 @@ fn neighbourhoods(x: &[f32], side: usize) -> (Vec<f32>, usize) {
 
 impl EfficientNet {
     /// Loads `model.safetensors` from a model folder, or else the published `efficientnet-lite0-57934424.pth`, whose
-    /// hash is known here and which is read without being executed. Names and shapes of all tensors are checked here.
-    pub fn load(folder: &Path) -> Result<Self, ModelError> {
+    /// hash is known here and which is read without being executed, once: its tensors are kept in `scratch`, a folder
+    /// that may be shared and lost. Names and shapes of all tensors are checked here.
+    pub fn load(folder: &Path, scratch: &Path) -> Result<Self, ModelError> {
         let safe = folder.join("model.safetensors");
         let mut weights =
-            if safe.exists() { Weights::safetensors(&safe)? } else { torch::load(&folder.join(PTH.0), PTH.1)? };
+            if safe.exists() { Weights::safetensors(&safe)? } else { torch::load(folder, &PTH, scratch)? };
         let weights = &mut weights;
         let stem = Pointwise::load(weights, "_conv_stem", "_bn0", [STEM, 3, 3, 3])?;
         let mut blocks = Vec::new();

@@ -8,9 +8,11 @@ mod pickle;
 pub(crate) mod tests;
 
 use std::collections::HashMap;
+use std::io::Write;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, TensorView};
+use tempfile::NamedTempFile;
 
 use crate::ModelError;
 use crate::folder::read_pinned;
@@ -21,13 +23,50 @@ use pickle::{Global, Value};
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 const PROTOCOL: i64 = 1001;
 
-/// Converts a state dictionary from PyTorch's old format to safetensors: f32 tensors in row-major order, names kept,
-/// integer tensors (batch counters) left out. The same input gives the same bytes.
+/// A published file and what becomes of it.
+pub(crate) struct Pinned<'a> {
+    /// Its name in a model's folder.
+    pub(crate) name: &'a str,
+    /// Its SHA-256.
+    pub(crate) sha256: &'a str,
+    /// The SHA-256 of its tensors as safetensors.
+    pub(crate) converted: &'a str,
+}
+
+/// The f32 tensors of a pinned file in `folder`. The first load reads the pickle and keeps the tensors in `scratch` as
+/// safetensors, which later loads read instead. What is kept is believed by its hash alone, so half a file or another's is
+/// made anew; where it cannot be kept, every load reads the pickle.
 ///
-/// `sha256` pins the source: a file with another hash is not read ([`ModelError::Digest`]). Nothing in the file is
-/// executed; a file that needs more than the instructions of a state dictionary is refused ([`ModelError::Format`]).
-pub fn convert_pth(source: &Path, sha256: &str, target: &Path) -> Result<(), ModelError> {
-    let tensors = read(source, &read_pinned(source, sha256)?)?;
+/// The file is compared with its hash at every load: one that is missing or damaged is refused whatever is kept.
+pub(crate) fn load(folder: &Path, pinned: &Pinned<'_>, scratch: &Path) -> Result<Weights, ModelError> {
+    let path = folder.join(pinned.name);
+    let published = read_pinned(&path, pinned.sha256)?;
+    let kept = scratch.join(format!("realsyn-{}.safetensors", pinned.sha256));
+    let bytes = match read_pinned(&kept, pinned.converted) {
+        Ok(bytes) => bytes,
+        Err(_) => {
+            let bytes = convert(&published).map_err(|reason| ModelError::format(&path, reason))?;
+            _ = keep(&bytes, scratch, &kept);
+            bytes
+        }
+    };
+    Weights::parse(&path, &bytes)
+}
+
+/// Written under a name of its own and renamed, so that whoever reads it meanwhile finds all of it or nothing.
+fn keep(bytes: &[u8], scratch: &Path, kept: &Path) -> std::io::Result<()> {
+    let mut file = NamedTempFile::with_prefix_in("realsyn-", scratch)?;
+    file.write_all(bytes)?;
+    file.persist(kept)?;
+    Ok(())
+}
+
+/// A state dictionary as safetensors: f32 tensors in row-major order, names kept, integer tensors (batch counters) left
+/// out. The same input gives the same bytes.
+///
+/// Nothing in the file is executed; one that needs more than the instructions of a state dictionary is an error.
+fn convert(published: &[u8]) -> Result<Vec<u8>, String> {
+    let tensors = parse(published)?;
     let bytes: HashMap<&String, Vec<u8>> = tensors
         .iter()
         .map(|(name, tensor)| (name, tensor.data.iter().flat_map(|x| x.to_le_bytes()).collect()))
@@ -35,23 +74,10 @@ pub fn convert_pth(source: &Path, sha256: &str, target: &Path) -> Result<(), Mod
     let mut views = Vec::new();
     for (name, tensor) in &tensors {
         let view = TensorView::new(Dtype::F32, tensor.shape.clone(), &bytes[name]);
-        views.push((name, view.map_err(|error| ModelError::format(source, format!("tensor `{name}`: {error}")))?));
+        views.push((name, view.map_err(|error| format!("tensor `{name}`: {error}"))?));
     }
     views.sort_by_key(|(name, _)| *name);
-    let encoded = safetensors::serialize(views, None).map_err(|error| ModelError::format(target, error.to_string()))?;
-    // Written beside the target and renamed, so that a crash leaves no half file under the final name.
-    let partial = target.with_extension("partial");
-    std::fs::write(&partial, encoded).map_err(ModelError::io(&partial))?;
-    std::fs::rename(&partial, target).map_err(ModelError::io(target))
-}
-
-/// The f32 tensors of a pinned file.
-pub(crate) fn load(path: &Path, sha256: &str) -> Result<Weights, ModelError> {
-    Ok(Weights::new(path, read(path, &read_pinned(path, sha256)?)?))
-}
-
-fn read(path: &Path, bytes: &[u8]) -> Result<HashMap<String, RawTensor>, ModelError> {
-    parse(bytes).map_err(|reason| ModelError::format(path, reason))
+    safetensors::serialize(views, None).map_err(|error| error.to_string())
 }
 
 fn parse(mut bytes: &[u8]) -> Result<HashMap<String, RawTensor>, String> {

@@ -220,7 +220,7 @@ impl Models {
         let folder = self.find("clip")?;
         let load = || -> Result<Clip, realsyn_models::ModelError> {
             let text = Arc::new(MiniLm::load(&folder.join("text"))?);
-            let network = Arc::new(EfficientNet::load(&folder.join("image"))?);
+            let network = Arc::new(EfficientNet::load(&folder.join("image"), &std::env::temp_dir())?);
             let image = Arc::new(ConseEncoder::load(&folder.join("image"), network.clone(), text.as_ref())?);
             Ok(Clip { folder: folder.clone(), text, network, image })
         };
