@@ -1,17 +1,19 @@
 //! GPUs on a real Kubernetes node: the operator as its chart installs it, the agent as a real pod over a stand-in for NVIDIA's
-//! library, a device plugin at the real kubelet. A device dies in mid-stage; the work leaves it, waits, and is done. Then vectors are
-//! compared on GPUs: the pods hold devices, and run the kernels behind a stand-in for the driver.
+//! library, a device plugin at the real kubelet. A device dies in mid-stage; the work leaves it, waits, goes to another node, comes
+//! back, and is done. Then vectors are compared on GPUs: the pods hold devices, and run the kernels behind a stand-in for the driver.
+//! What comes out is what a local run makes, to which nothing happens.
 //!
 //! Needs root, the binaries of `e2e/cluster` with Helm, the models and the OpenStax sample; skipped loudly where one is missing.
 
 mod support;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use realsyn_cluster::{Binaries, HOST_ADDRESS, NODE_NAME, Process, skip};
-use realsyn_e2e::{DevicePlugin, S3Server, sample, write_corpus};
+use realsyn_e2e::{DevicePlugin, S3Server, binary, sample, write_corpus};
 use realsyn_nvml::{Scenario, StandIn, Xid, inventory};
 use serde_json::{Value, json};
 use support::others::{Other, Others};
@@ -32,6 +34,8 @@ const OTHERS: &[Other] = &[
     ("other-b", "A100-SXM4-40GB", 40, None),
     ("other-c", "A100-SXM4-80GB", 80, Some("Xid48")),
 ];
+/// One that the stage fits, and that comes late.
+const LATE: Other = ("other-d", "A100-SXM4-80GB", 80, None);
 const QUARANTINE: &str = "realsyn.dev/gpu-quarantine";
 /// Well below the minute after which the controller looks at every node again.
 const PROMPTLY: Duration = Duration::from_secs(30);
@@ -55,6 +59,12 @@ fn a_gpu_that_dies_in_mid_stage_costs_no_shard_and_no_retry() {
 
     let story = Story(story::Story::begin(LOOKS));
     let s3 = S3Server::start_on(&folder.path().join("s3"), HOST_ADDRESS.parse().unwrap()).unwrap();
+    let pictures = openstax.join("images").canonicalize().unwrap();
+    let local = {
+        let build = build(&models, &s3, "sentence-cluster", "cpu");
+        let (folder, models, pictures) = (folder.path().to_owned(), models.clone(), pictures.clone());
+        thread::spawn(move || local_root(&folder, &build, &models, &pictures))
+    };
     let plugins = story.node.kubelet_folder().join("device-plugins");
     let devices: Vec<String> = scenario.devices.iter().map(|device| device.uuid.clone()).collect();
     let plugin = DevicePlugin::start(&plugins, "nvidia.com/gpu", &devices).unwrap();
@@ -67,24 +77,24 @@ fn a_gpu_that_dies_in_mid_stage_costs_no_shard_and_no_retry() {
     import_images(&story.node, folder.path(), Some(realsyn_cuda::folder()), &images);
     story.says("images built");
     story.install(&nvml);
-    let pictures = openstax.join("images").canonicalize().unwrap();
     let places = [("data", folder.path()), ("images", &pictures), ("models", &models.canonicalize().unwrap())];
     let volumes: String = places.iter().map(|(name, path)| volume(name, path)).collect();
     story.node.apply(&format!("{}{volumes}", tenant())).unwrap();
 
     story.inventory_appears();
     story.an_agent_writes_for_its_own_node_alone();
-    let _others = Others::stand_beside(&story.node, OTHERS);
+    let others = Others::stand_beside(&story.node, OTHERS);
     story.placement_explains_itself(&build(&models, &s3, "sentence-score", "cpu"));
     let held = story.the_stage_holds_a_device();
     let _plugin = story.kubelet_restarts(&held, plugin, || DevicePlugin::start(&plugins, "nvidia.com/gpu", &devices));
-    story.it_dies(&stand_in, scenario, &held);
+    story.it_dies(&stand_in, scenario, &held, &others);
     story.it_recovers();
     let [on_gpus, on_processors] = ["cuda", "cpu"].map(|engine| {
         let build = build(&models, &s3, "sentence-cluster", engine);
         story.compares_vectors(&build, engine, &folder.path().join("s3"))
     });
     assert_eq!(on_gpus, on_processors, "the same bytes on any engine");
+    assert_eq!(on_gpus, local.join().unwrap(), "the same bytes without a cluster, and without a fault");
 }
 
 /// A build as far as a stage. The first one with a model holds a GPU; `engine` compares vectors, of enough sentences in one cell that
@@ -101,6 +111,27 @@ fn build(models: &Path, s3: &S3Server, last: &str, engine: &str) -> String {
         "sentenceCluster": { "engine": engine, "rowsPerCluster": 4 },
     });
     story::build("part", "smollm2-135m-instruct", models, s3, stages, last)
+}
+
+/// The root of the last seal of `realsyn build`, from the same manifest and with places of this machine.
+fn local_root(folder: &Path, build: &str, models: &Path, pictures: &Path) -> String {
+    let (file, out) = (folder.join("build.yaml"), folder.join("local"));
+    std::fs::write(&file, build).unwrap();
+    let done = Command::new(binary("realsyn").unwrap())
+        .args(["build".as_ref(), "-f".as_ref(), file.as_os_str(), "--out".as_ref(), out.as_os_str()])
+        .args(["--source".as_ref(), folder.join("corpus").as_os_str(), "--models".as_ref(), models.as_os_str()])
+        .arg(format!("--mirror=https://openstax.example/={}", pictures.display()))
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let seals = std::fs::read_dir(out.join("sentence-cluster/cluster")).unwrap().map(|entry| entry.unwrap().path());
+    let seals: Vec<PathBuf> = seals.filter(|path| path.to_string_lossy().ends_with(".g0.seal.json")).collect();
+    let [seal] = seals.as_slice() else { panic!("one seal, not {seals:?}") };
+    seal_at(seal)["root"].as_str().unwrap().to_owned()
+}
+
+fn seal_at(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
 }
 
 const LOOKS: story::Looks = &[
@@ -204,9 +235,9 @@ impl Story {
         self.0.condition("part", kind)
     }
 
-    fn quarantine(&self, entries: Value) {
+    fn quarantine(&self, node: &str, entries: Value) {
         let patch = json!({ "spec": { "quarantine": entries } }).to_string();
-        self.kubectl(&["patch", "gpunode", NODE_NAME, "--type=merge", "-p", &patch]);
+        self.kubectl(&["patch", "gpunode", node, "--type=merge", "-p", &patch]);
     }
 
     fn is_tainted(&self) -> bool {
@@ -216,7 +247,7 @@ impl Story {
 
     /// A person's quarantine, a controller that starts when all this is there already, and the quarantine's end.
     fn placement_explains_itself(&self, build: &str) {
-        self.quarantine(json!([{ "reason": "Fan", "by": "ops" }]));
+        self.quarantine(NODE_NAME, json!([{ "reason": "Fan", "by": "ops" }]));
         self.until(SOON, "a person's quarantine taints the node", || self.is_tainted());
         // Its own pod must get past the taint: where all nodes have GPUs, a person lets it.
         let toleration = json!({ "spec": { "template": { "spec": {
@@ -231,7 +262,7 @@ impl Story {
         self.until(PROMPTLY, "Placeable says why not", || message().contains("node-a: quarantined, Fan"));
         assert_eq!(self.condition("Placeable")["status"], "False");
         self.the_others_are_named();
-        self.quarantine(json!([]));
+        self.quarantine(NODE_NAME, json!([]));
         self.until(SOON, "Placeable is True", || self.condition("Placeable")["status"] == "True");
         self.until(SOON, "the taint is gone", || !self.is_tainted());
     }
@@ -315,7 +346,7 @@ impl Story {
         held().unwrap()
     }
 
-    fn it_dies(&self, stand_in: &StandIn, mut scenario: Scenario, held: &str) {
+    fn it_dies(&self, stand_in: &StandIn, mut scenario: Scenario, held: &str, others: &Others) {
         let device = scenario.devices.iter().position(|d| d.uuid == held).unwrap();
         let victim = self.pods()[0]["metadata"]["name"].as_str().unwrap().to_owned();
         let xid = |scenario: &mut Scenario| {
@@ -361,6 +392,25 @@ impl Story {
             placeable["status"] == "False"
                 && placeable["message"].to_string().contains("node-a: quarantined, XID 79 at ")
         });
+        // A node comes that the stage fits: the pod goes there. Nobody starts it, and then that node is in quarantine, too.
+        let (late, ..) = LATE;
+        others.join(&self.node, &LATE);
+        dying("the waiting pod is bound to another node", &|| {
+            self.pods().iter().any(|pod| pod["spec"]["nodeName"] == late)
+        });
+        let on_it: Vec<Value> = self.pods().into_iter().filter(|pod| pod["spec"]["nodeName"] == late).collect();
+        let [moved] = on_it.as_slice() else { panic!("one pod, not {on_it:?}") };
+        let name = moved["metadata"]["name"].as_str().unwrap();
+        assert_eq!(name, pod["metadata"]["name"].as_str().unwrap(), "the one that has waited");
+        self.quarantine(late, json!([{ "reason": "Fan", "by": "ops" }]));
+        dying("it is evicted there, too", &|| {
+            self.read(&["pod", name, "-n", NAMESPACE])["status"].to_string().contains("EvictionByEvictionAPI")
+        });
+        // As its kubelet would end it.
+        let failed = r#"{"status":{"phase":"Failed"}}"#;
+        self.kubectl(&["patch", "pod", name, "-n", NAMESPACE, "--subresource=status", "--type=merge", "-p", failed]);
+        self.kubectl(&["delete", "pod", name, "-n", NAMESPACE, "--force", "--grace-period=0", "--wait=false"]);
+        dying("a third pod waits", &|| self.waiting().is_some());
         let told = self.kubectl(&["describe", "gn", NODE_NAME]);
         eprintln!("{told}");
         for what in ["Quarantined", "Xid79", held, "Since:", "XID 79: the GPU has fallen off the bus"] {
@@ -406,7 +456,7 @@ impl Story {
         assert_eq!(stage["failures"], Value::Null, "{stage}");
         let digest = stage["digest"].as_str().unwrap();
         let seal = format!("{}/builds/sentence-cluster/cluster/{digest}.g0.seal.json", S3Server::BUCKET);
-        let seal: Value = serde_json::from_slice(&std::fs::read(store.join(seal)).unwrap()).unwrap();
+        let seal = seal_at(&store.join(seal));
         let held = seal["effort"]["gpus"].as_object().is_some_and(|gpus| !gpus.is_empty());
         assert_eq!(held, engine == "cuda", "{seal}");
         seal["root"].as_str().unwrap().to_owned()

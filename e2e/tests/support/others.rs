@@ -1,5 +1,6 @@
 //! Nodes that are nothing but objects, beside the real one: kwok is their kubelet, so that the API server, the scheduler
-//! and the controller take them for nodes with GPUs. No pod can be placed on them, because they have no room for one.
+//! and the controller take them for nodes with GPUs. Most have no room for a pod; to one that has, pods are bound, and no
+//! kubelet ever starts them.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -21,24 +22,21 @@ pub type Other = (&'static str, &'static str, u64, Option<&'static str>);
 impl Others {
     /// Puts these nodes beside the real one, and waits until they are ready.
     pub fn stand_beside(node: &Node, all: &[Other]) -> Self {
-        let (key, value) = FAKE;
-        let offers = json!({ "nvidia.com/gpu": "8", "cpu": "0", "memory": "0", "pods": "0" });
-        for &(name, product, gib, fault) in all {
-            let object = json!({
-                "apiVersion": "v1", "kind": "Node", "metadata": { "name": name, "annotations": { key: value } },
-            });
-            node.apply(&object.to_string()).unwrap();
-            patch_status(node, "node", name, &json!({ "capacity": offers, "allocatable": offers }));
-            let object =
-                json!({ "apiVersion": "realsyn.dev/v1alpha1", "kind": "GpuNode", "metadata": { "name": name } });
-            node.apply(&object.to_string()).unwrap();
-            let devices: Vec<Value> = (0..8).map(|n| device(name, n, product, gib, fault)).collect();
-            patch_status(node, "gpunode", name, &json!({ "devices": devices }));
-        }
+        let none = json!({ "nvidia.com/gpu": "8", "cpu": "0", "memory": "0", "pods": "0" });
+        all.iter().for_each(|other| add(node, other, &none));
         let others = Self { kwok: kwok(node) };
-        let wait = ["wait", "--for=condition=Ready", "--timeout=10s", "nodes", "--all"];
-        until(Duration::from_secs(60), "the other nodes to be ready", || Ok(node.kubectl(&wait).is_ok())).unwrap();
+        ready(node);
         others
+    }
+
+    /// Puts one more beside them, which has room for pods that hold GPUs.
+    pub fn join(&self, node: &Node, other: &Other) {
+        let room = json!({
+            "nvidia.com/gpu": "8", "cpu": "64", "memory": "512Gi", "pods": "110", "ephemeral-storage": "1Ti",
+        });
+        add(node, other, &room);
+        node.kubectl(&["taint", "node", other.0, "nvidia.com/gpu:NoSchedule"]).unwrap();
+        ready(node);
     }
 }
 
@@ -47,6 +45,24 @@ impl Drop for Others {
         _ = self.kwok.kill();
         _ = self.kwok.wait();
     }
+}
+
+fn add(node: &Node, &(name, product, gib, fault): &Other, offers: &Value) {
+    let (key, value) = FAKE;
+    let object = json!({
+        "apiVersion": "v1", "kind": "Node", "metadata": { "name": name, "annotations": { key: value } },
+    });
+    node.apply(&object.to_string()).unwrap();
+    let object = json!({ "apiVersion": "realsyn.dev/v1alpha1", "kind": "GpuNode", "metadata": { "name": name } });
+    node.apply(&object.to_string()).unwrap();
+    let devices: Vec<Value> = (0..8).map(|n| device(name, n, product, gib, fault)).collect();
+    patch_status(node, "gpunode", name, &json!({ "devices": devices }));
+    patch_status(node, "node", name, &json!({ "capacity": offers, "allocatable": offers }));
+}
+
+fn ready(node: &Node) {
+    let wait = ["wait", "--for=condition=Ready", "--timeout=10s", "nodes", "--all"];
+    until(Duration::from_secs(60), "the other nodes to be ready", || Ok(node.kubectl(&wait).is_ok())).unwrap();
 }
 
 /// kwok, for nodes that say they are its own.
