@@ -8,8 +8,8 @@ impl BuildSpec {
     ///
     /// `scaled`: 420 sentences and 198 images per cluster, the paper's ratios (§3.2, §3.4: 0.84 billion in 2 million,
     /// 198 million in 1 million), a recall of 0.95 unless both probes are given, and near pairs
-    /// are verified before they count as duplicates. `paper`: 2,000,000 and 1,000,000
-    /// clusters, and one cluster searched per image.
+    /// are verified before they count as duplicates, which allows to propose more of images. `paper`: 2,000,000 and
+    /// 1,000,000 clusters, and one cluster searched per image.
     #[must_use]
     pub fn effective(&self) -> Self {
         let mut spec = self.clone();
@@ -24,8 +24,12 @@ impl BuildSpec {
                 }
             }
         }
-        for dedup in [&mut stages.sentence_dedup_semantic, &mut stages.image_dedup_semantic] {
-            dedup.verify.get_or_insert(self.profile == Profile::Scaled);
+        for (dedup, verified) in [(&mut stages.sentence_dedup_semantic, 0.1), (&mut stages.image_dedup_semantic, 0.2)] {
+            if *dedup.verify.get_or_insert(self.profile == Profile::Scaled) {
+                dedup.max_distance.get_or_insert(verified);
+            }
+            dedup.max_distance = Some(dedup.distance());
+            dedup.max_radius = Some(dedup.radius());
         }
         let retrieve = &mut stages.retrieve;
         match self.profile {

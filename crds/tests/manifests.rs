@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use realsyn_crds::{
-    Manifest, Problem, Profile, Quantity, RealSynBuild, SimilarityMetric, Stage, parse_manifests, release_warnings,
-    validate, validate_release, warnings,
+    Manifest, Problem, Profile, Quantity, RealSynBuild, SemanticDedup, SimilarityMetric, Stage, parse_manifests,
+    release_warnings, validate, validate_release, warnings,
 };
 
 const HEAD: &str = "apiVersion: realsyn.dev/v1alpha1\nkind: RealSynBuild\nmetadata: { name: demo }\n";
@@ -64,6 +64,9 @@ fn profiles_fill_in_what_is_open_and_nothing_else() {
     assert_eq!((s.image_cluster.rows_per_cluster, s.image_cluster.clusters), (Some(198), None));
     let r = &s.retrieve;
     assert_eq!((r.target_recall, r.probe_cells, r.probe_clusters), (Some(0.95), None, None));
+    let near = |d: &SemanticDedup| (d.verify, d.max_distance, d.max_radius);
+    assert_eq!(near(&s.image_dedup_semantic), (Some(true), Some(0.2), Some(0.4)));
+    assert_eq!(near(&s.sentence_dedup_semantic), (Some(true), Some(0.1), Some(0.2)));
     assert_eq!(scaled.effective(), scaled);
 
     let paper = build("  profile: paper\n").spec.effective();
@@ -72,7 +75,19 @@ fn profiles_fill_in_what_is_open_and_nothing_else() {
     assert_eq!((s.image_cluster.rows_per_cluster, s.image_cluster.clusters), (None, Some(1_000_000)));
     let r = &s.retrieve;
     assert_eq!((r.target_recall, r.probe_cells, r.probe_clusters), (None, Some(1), Some(1)));
+    assert_eq!(near(&s.image_dedup_semantic), (Some(false), Some(0.1), Some(0.2)));
     assert_eq!(paper.effective(), paper);
+
+    for (own, distance, radius) in [
+        ("verify: false", 0.1, 0.2),
+        ("maxDistance: 0.05", 0.05, 0.1),
+        ("maxDistance: 1.5", 1.5, 2.0),
+        ("maxRadius: 0.3", 0.2, 0.3),
+    ] {
+        let stages = build(&format!("  stages: {{ imageDedupSemantic: {{ {own} }} }}\n")).spec.effective().stages;
+        let dedup = stages.image_dedup_semantic;
+        assert_eq!((dedup.max_distance, dedup.max_radius), (Some(distance), Some(radius)), "{own}");
+    }
 
     let own = "  stages: { imageCluster: { clusters: 7 }, retrieve: { probeCells: 3, probeClusters: 2 } }\n";
     for profile in ["", "  profile: paper\n"] {

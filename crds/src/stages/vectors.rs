@@ -57,12 +57,14 @@ impl Default for Cells {
 pub struct SemanticDedup {
     /// Whether semantic duplicates are dropped.
     pub enabled: bool,
-    /// The cosine distance below which two rows count as duplicates.
+    /// The cosine distance below which two rows count as duplicates; by default 0.2 for verified images, else 0.1.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 2.0))]
-    pub max_distance: f64,
-    /// The cosine distance from its representative beyond which a member leaves a group.
+    pub max_distance: Option<f64>,
+    /// The cosine distance from its representative beyond which a member leaves a group; by default twice `maxDistance`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0.0, max = 2.0))]
-    pub max_radius: f64,
+    pub max_radius: Option<f64>,
     /// Whether near pairs are verified: the same picture, or the same numbers and negations. By default in profile `scaled`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verify: Option<bool>,
@@ -82,8 +84,8 @@ impl Default for SemanticDedup {
     fn default() -> Self {
         Self {
             enabled: true,
-            max_distance: 0.1,
-            max_radius: 0.2,
+            max_distance: None,
+            max_radius: None,
             verify: None,
             max_group: None,
             execution: Execution::default(),
@@ -92,10 +94,21 @@ impl Default for SemanticDedup {
     }
 }
 
+/// What is here is what was given or, after [`BuildSpec::effective`](crate::BuildSpec::effective), filled in.
 impl SemanticDedup {
-    /// Whether near pairs are verified; present after [`BuildSpec::effective`](crate::BuildSpec::effective).
+    /// Whether near pairs are verified.
     pub fn verifies(&self) -> bool {
         self.verify.unwrap_or(false)
+    }
+
+    /// `maxDistance`.
+    pub fn distance(&self) -> f64 {
+        self.max_distance.unwrap_or(0.1)
+    }
+
+    /// `maxRadius`.
+    pub fn radius(&self) -> f64 {
+        self.max_radius.unwrap_or((2.0 * self.distance()).min(2.0))
     }
 }
 

@@ -219,20 +219,21 @@ fn stages(judge: &mut Judge, build: &RealSynBuild) {
         json!(band),
         "`min` is above `max`, so that no sentence would be kept; swap them",
     );
-    semantic(judge, "spec.stages.sentenceDedupSemantic", &s.sentence_dedup_semantic);
-    semantic(judge, "spec.stages.imageDedupSemantic", &s.image_dedup_semantic);
+    let effective = build.spec.effective().stages;
+    semantic(judge, "spec.stages.sentenceDedupSemantic", &effective.sentence_dedup_semantic);
+    semantic(judge, "spec.stages.imageDedupSemantic", &effective.image_dedup_semantic);
     clusters(judge, "spec.stages.sentenceCluster", &s.sentence_cluster);
     clusters(judge, "spec.stages.imageCluster", &s.image_cluster);
 }
 
 fn semantic(judge: &mut Judge, path: &str, dedup: &SemanticDedup) {
     judge.require(
-        dedup.max_radius >= dedup.max_distance,
+        dedup.radius() >= dedup.distance(),
         &format!("{path}.maxRadius"),
-        dedup.max_radius,
+        dedup.radius(),
         &format!(
-            "is below `maxDistance` ({}), so that pairs which count as duplicates would be parted; raise it",
-            dedup.max_distance
+            "is below `maxDistance` ({}), so that pairs which count as duplicates would be parted; raise it, or lower that",
+            dedup.distance()
         ),
     );
 }

@@ -151,9 +151,15 @@ fn wrong_builds() {
         ),
         (
             "spec.stages.imageDedupSemantic.maxRadius",
-            json!(0.05),
+            json!(0.15),
             "spec.stages.imageDedupSemantic.maxRadius",
-            "`maxDistance` (0.1)",
+            "`maxDistance` (0.2)",
+        ),
+        (
+            "spec.stages.sentenceDedupSemantic",
+            json!({ "maxDistance": 0.3, "maxRadius": 0.2 }),
+            "spec.stages.sentenceDedupSemantic.maxRadius",
+            "`maxDistance` (0.3)",
         ),
         (
             "spec.stages.imageCluster",

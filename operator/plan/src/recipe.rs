@@ -41,8 +41,8 @@ pub fn revision(stage: Stage) -> u32 {
         | Stage::SentenceCells
         | Stage::SentenceDedupSemantic
         | Stage::ImageCells
-        | Stage::ImageDedupSemantic
         | Stage::Release => 3,
+        Stage::ImageDedupSemantic => 4,
     }
 }
 

@@ -30,6 +30,10 @@ const MIN_COVERAGE: f64 = 0.75;
 /// must not count as a difference.
 const PLAIN: f64 = 0.3;
 
+/// The cells along every edge that are left out where tiles are compared: smoothing takes the nearest cell for what lies beyond
+/// an edge, and beyond a crop's the other picture goes on.
+const MARGIN: usize = 1;
+
 /// At every side the two must correlate at least this much for the search to go on.
 const MIN_CORRELATION: f64 = 0.8;
 
@@ -118,7 +122,7 @@ impl Thumbnail {
         let mut finest = None;
         for side in SIDES {
             let (under, over) = (Plane::of(self, side), Plane::of(other, side));
-            let correlation = |place: Place| correlation(overlap(&under, &over, place, stretch), under.cells());
+            let correlation = |place: Place| correlation(overlap(&under, &over, place, stretch, 0), under.cells());
             let found =
                 if side == SIDES[0] { first(correlation) } else { refine(correlation, place, 0.5 / side as f64) };
             if found.1 < MIN_CORRELATION {
@@ -134,12 +138,12 @@ impl Thumbnail {
 
 /// How well two planes of the finest side lie on each other.
 fn judge(under: &Plane, over: &Plane, place: Place, stretch: f64) -> Registration {
-    let pairs: Vec<(usize, f64, f64)> = overlap(under, over, place, stretch).collect();
+    let inner: Vec<(usize, f64, f64)> = overlap(under, over, place, stretch, MARGIN).collect();
     Registration {
         scale: place.scale,
-        coverage: pairs.len() as f64 / under.cells() as f64,
-        structure: correlation(overlap(&under.fine(), &over.fine(), place, stretch), under.cells()),
-        worst_tile: worst_tile(&pairs),
+        coverage: overlap(under, over, place, stretch, 0).count() as f64 / under.cells() as f64,
+        structure: correlation(overlap(&under.fine(), &over.fine(), place, stretch, 0), under.cells()),
+        worst_tile: worst_tile(&inner),
     }
 }
 
@@ -253,30 +257,33 @@ impl Plane {
     }
 
     /// Along one side: for each cell of the plane on top the lower cell below it and how far it is on the way to the next;
-    /// `None` outside.
-    fn along(&self, centre: f64, scale: f64) -> Vec<Option<(usize, f64)>> {
+    /// `None` outside, and within `margin` cells of an edge of either.
+    fn along(&self, centre: f64, scale: f64, margin: usize) -> Vec<Option<(usize, f64)>> {
         let side = self.side as f64;
         let at = |cell: usize| {
-            let position = 0.5 + centre + scale * ((cell as f64 + 0.5) / side - 0.5);
+            let position = side * (0.5 + centre + scale * ((cell as f64 + 0.5) / side - 0.5));
             // Beyond the last cell's middle its value holds to the edge.
-            let cells = (position * side - 0.5).clamp(0.0, side - 1.0);
+            let cells = (position - 0.5).clamp(0.0, side - 1.0);
             let lower = (cells as usize).min(self.side - 2);
-            (0.0..=1.0).contains(&position).then_some((lower, cells - lower as f64))
+            let edge = margin as f64;
+            let inside = (edge..=side - edge).contains(&position) && (margin..self.side - margin).contains(&cell);
+            inside.then_some((lower, cells - lower as f64))
         };
         (0..self.side).map(at).collect()
     }
 }
 
-/// Where both planes are known: (cell of the second, the first's value there, the second's).
+/// Where both planes are known, `margin` cells from their edges: (cell of the second, the first's value there, the second's).
 fn overlap<'a>(
     under: &'a Plane,
     over: &'a Plane,
     place: Place,
     stretch: f64,
+    margin: usize,
 ) -> impl Iterator<Item = (usize, f64, f64)> + 'a {
     let side = under.side;
-    let columns = under.along(place.x, place.scale * stretch);
-    let rows = under.along(place.y, place.scale / stretch);
+    let columns = under.along(place.x, place.scale * stretch, margin);
+    let rows = under.along(place.y, place.scale / stretch, margin);
     rows.into_iter().enumerate().filter_map(|(y, row)| Some((y, row?))).flat_map(move |(y, (top, down))| {
         let pair = move |(x, column): (usize, Option<(usize, f64)>)| {
             let (left, right) = column?;

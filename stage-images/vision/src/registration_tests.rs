@@ -68,3 +68,18 @@ fn the_stored_form_is_read_back_and_other_lengths_are_not() {
     assert_eq!(Thumbnail::from_bytes(&bytes[1..]), None);
     assert_eq!(Thumbnail::from_bytes(&[0; Thumbnail::BYTES]), None);
 }
+
+/// What lies beyond the edge of a crop is not known there, so how its outermost cells are smoothed is no difference.
+#[test]
+fn a_line_at_the_edge_does_not_part_a_crop_from_its_picture() {
+    let lines = |left: usize, top: usize, side: usize| {
+        let dark = |x: usize, y: usize| (7..9).contains(&x) || (100..102).contains(&x) && (31..120).contains(&y);
+        let level = |x: usize, y: usize| if dark(x, y) || dark(y, x) { 0 } else { 255 };
+        let data = (0..side * side).flat_map(|at| [level(left + at % side, top + at / side); 3]).collect();
+        Thumbnail::of(&Rgb::new(side as u32, side as u32, data).unwrap())
+    };
+    let (whole, crop) = (lines(0, 0, 200), lines(9, 2, 190));
+    for found in [whole.register(&crop).unwrap(), crop.register(&whole).unwrap()] {
+        assert!(found.worst_tile < 0.5, "{found:?}");
+    }
+}

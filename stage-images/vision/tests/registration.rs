@@ -44,10 +44,15 @@ fn crops_of_screenshots_and_diagrams_are_found_and_their_neighbours_are_not() {
         .into_iter()
         .unzip();
         let (found, wrong) = counted(&originals, &crops);
-        eprintln!("{name}: {found} of {EACH} crops found, {wrong} of {} other pairs", EACH * (EACH - 1) / 2);
+        let turned = crops.iter().zip(&originals).filter(|(a, b)| same(a, b)).count();
+        let others = EACH * (EACH - 1) / 2;
+        eprintln!(
+            "{name}: {found} of {EACH} crops found, {turned} the other way round, {wrong} of {others} other pairs"
+        );
         assert_eq!(wrong, 0, "{name}");
+        assert!(found * 100 >= 98 * EACH, "{name}: {found}");
         // Black lines of two pixels lose more than a third of their contrast where they are cut anew into cells.
-        assert!(name == "drawing" || found * 100 >= 98 * EACH, "{name}: {found}");
+        assert!(turned * 100 >= if name == "drawing" { 90 } else { 98 } * EACH, "{name}: {turned}");
     }
 }
 

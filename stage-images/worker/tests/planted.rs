@@ -122,7 +122,7 @@ fn manifest(folder: &Path, models: &Path) -> PathBuf {
          stages:\n    sentences: {{minComplexity: 0, requireAction: false, languages: [], personalData: keep}}\n    \
          sentenceScore: {{minEntropy: 0, perplexity: {{min: 0, max: 1.0e+300}}}}\n    \
          sentenceCluster: {{rowsPerCluster: 16}}\n    imageCluster: {{rowsPerCluster: 8}}\n    \
-         imageDedupSemantic: {{maxDistance: 0.2, maxRadius: 0.4}}\n    retrieve: {{sampleSize: 2000}}\n",
+         retrieve: {{sampleSize: 2000}}\n",
         stop = Stage::Retrieve,
         clip = sha("demo-clip"),
         language = sha("smollm2-135m-instruct"),

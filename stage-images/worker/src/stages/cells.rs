@@ -146,7 +146,7 @@ pub fn trouble(error: Error) -> StageError {
 
 /// The maximum distance at which two rows count as duplicates; `None` when semantic dedup is off.
 fn max_distance(dedup: &SemanticDedup) -> Option<f32> {
-    dedup.enabled.then_some(dedup.max_distance as f32)
+    dedup.enabled.then_some(dedup.distance() as f32)
 }
 
 /// `assign`: every row to its cell, and copies of it to the cells where a duplicate of it may live.

@@ -53,7 +53,7 @@ fn settle(
             "a group of {} rows within distance {} of each other is above `maxGroup` ({max_group}): lower `maxDistance`, \
              or raise `maxGroup` if the corpus really repeats itself that often",
             group.len(),
-            dedup.max_distance
+            dedup.distance()
         )));
     }
     let dim = members[&group[0]].vector.len();
@@ -67,7 +67,7 @@ fn settle(
         nearest_to_centroid(of, score, |row| group[row as usize]).unwrap_or(of[0])
     };
     let mut dropped = Vec::new();
-    for part in split_by_radius(&all, dedup.max_radius, choose, distance) {
+    for part in split_by_radius(&all, dedup.radius(), choose, distance) {
         let of = group[part.representative as usize];
         let mut ids = vec![of];
         for &member in part.members.iter().filter(|m| **m != part.representative) {
@@ -105,7 +105,7 @@ pub fn pairs(job: &Job, assign: StepId) -> Result<Output, StageError> {
     rows.sort_by_key(|r| r.id);
     let dim = rows.first().map_or(1, |r| r.vector.0.len() / 2);
     let vectors: Vec<f16> = rows.iter().flat_map(|r| floats(&r.vector.0)).collect();
-    let (kernel, near) = (job.kernel(vectors.len() * rows.len() / 2), dedup.max_distance as f32);
+    let (kernel, near) = (job.kernel(vectors.len() * rows.len() / 2), dedup.distance() as f32);
     let forest = if dedup.verifies() {
         accepted_forest(kernel, space(&vectors, dim)?, near, &*verifier(&rows, assign))
     } else {
