@@ -153,6 +153,10 @@ fn begin(view: &View, state: &mut State, recipes: &Recipes, ready: &ReadyStep) {
     if entry.step.is_some() || entry.retry_at.is_some() {
         return;
     }
+    if another_due && entry.attempt > 0 {
+        // Something ended after this look began. If it was this, the store holds more than the look saw, perhaps all.
+        return;
+    }
     if entry.state == StageState::Sealed {
         // The store lost what a seal names, so that the stage runs again.
         (entry.sealed_at, entry.started_at) = (None, None);
@@ -161,10 +165,6 @@ fn begin(view: &View, state: &mut State, recipes: &Recipes, ready: &ReadyStep) {
     let same = entry.list == list;
     entry.digest = recipes.stage_digest(step.stage).map(|d| d.to_string());
     if same && entry.tasks > 0 && entry.tasks_done == entry.tasks {
-        if another_due {
-            // Something ended after this look began, and it may have been this.
-            return;
-        }
         entry.failures += 1;
         entry.tasks_done = 0;
         entry.retry_at = again(view.now, entry.failures);

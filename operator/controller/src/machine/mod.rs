@@ -319,7 +319,8 @@ fn end_waits(view: &View, state: &mut State) {
     for stage in &mut state.stages {
         if over(&stage.retry_at) {
             stage.retry_at = None;
-            state.advance.due = true;
+            // A look at work began after the failure, or another has been due since.
+            state.advance.due |= !state.advance.running;
         }
     }
     if over(&state.advance.retry_at) {
