@@ -221,7 +221,8 @@ fn worker(name: &str, gpu: bool) -> Result<Pod> {
 
 /// A pod of ours whose worker ended on a node with this code and these words.
 async fn ended(pods: &Api<Pod>, name: &str, node: &str, code: i32, words: &str) -> Result<()> {
-    let mut pod = worker(name, true)?;
+    // It is said to hold GPUs only at its end: until then it would be evicted from a node in quarantine.
+    let mut pod = worker(name, false)?;
     pod.spec.get_or_insert_default().node_name = Some(node.to_owned());
     pods.create(&PostParams::default(), &pod).await?;
     let reason = if code == 0 { "Completed" } else { "Error" };
@@ -232,6 +233,8 @@ async fn ended(pods: &Api<Pod>, name: &str, node: &str, code: i32, words: &str) 
         "name": "worker", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": state,
     }] });
     pods.patch_status(name, &PatchParams::default(), &Patch::Merge(json!({ "status": status }))).await?;
+    let holds = json!({ "metadata": { "labels": { names::GPU: "true" } } });
+    pods.patch(name, &PatchParams::default(), &Patch::Merge(holds)).await?;
     Ok(())
 }
 
