@@ -453,6 +453,23 @@ fn a_look_that_began_before_a_job_ended_does_not_say_that_it_was_without_effect(
 }
 
 #[test]
+fn a_look_that_began_before_a_job_failed_begins_none_in_its_place() {
+    let mut bench = Bench::scoring();
+    bench.retry = Some("now");
+    bench.settle();
+    let job = bench.score_job();
+    // Tried again at once, and by then all may be there.
+    bench.ends(&job, 65, "an input is gone");
+    let begun = |bench: &mut Bench| {
+        bench.report(report(&[], &[ready("sentence-score/score", 3, 2)]));
+        let actions = bench.settle();
+        creates(&actions).iter().filter(|order| matches!(order.work, Work::Step { .. })).count()
+    };
+    assert_eq!(begun(&mut bench), 0);
+    assert_eq!(begun(&mut bench), 1);
+}
+
+#[test]
 fn a_store_that_knows_a_thousand_reasons_does_not_make_the_status_grow() {
     let mut bench = Bench::new();
     bench.settle();
