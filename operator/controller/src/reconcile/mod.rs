@@ -75,6 +75,8 @@ pub async fn reconcile(kind: Kind, object: &DynamicObject, context: Arc<Context>
     let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
     let seen = dereference::dereference(kind, object, &context).await?;
     if ending::ends(&seen.jobs, object, &context).await? {
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        tracing::info!(%namespace, kind = kind.name(), %name, "its namespace is being deleted, and waits for its Jobs: they go first");
         apply::apply(object, build::stop(&seen.jobs), &context).await?;
         return Ok(Action::await_change());
     }
