@@ -436,12 +436,18 @@ fn a_job_that_ended_well_without_effect_is_not_run_for_ever() {
     assert_eq!(bench.condition("Stalled").0, "True");
 }
 
-#[test]
-fn a_look_that_began_before_a_job_ended_does_not_say_that_it_was_without_effect() {
+/// A Job at work, and a look that began beside it.
+fn looked_at_while_it_runs() -> (Bench, String) {
     let mut bench = Bench::scoring();
     bench.retry = Some("now");
     bench.settle();
     let job = bench.score_job();
+    (bench, job)
+}
+
+#[test]
+fn a_look_that_began_before_a_job_ended_does_not_say_that_it_was_without_effect() {
+    let (mut bench, job) = looked_at_while_it_runs();
     bench.ends(&job, 0, "");
     bench.report(report(&[], &[ready("sentence-score/score", 4, 1)]));
     bench.settle();
@@ -454,10 +460,7 @@ fn a_look_that_began_before_a_job_ended_does_not_say_that_it_was_without_effect(
 
 #[test]
 fn a_look_that_began_before_a_job_failed_begins_none_in_its_place() {
-    let mut bench = Bench::scoring();
-    bench.retry = Some("now");
-    bench.settle();
-    let job = bench.score_job();
+    let (mut bench, job) = looked_at_while_it_runs();
     // Tried again at once, and by then all may be there.
     bench.ends(&job, 65, "an input is gone");
     let begun = |bench: &mut Bench| {
